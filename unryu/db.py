@@ -1,0 +1,289 @@
+"""The only truth: engine, transactions that commit rows and journal together, and the migrations that shape them.
+
+SQLite (WAL) in the state folder unless `[database] url` names a PostgreSQL. One writer at a time on SQLite (a file
+lock, so that waiting is a queue in the kernel and not a poll); on PostgreSQL rows are locked where a rule spans them.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+import sqlalchemy.exc
+from pydantic import Field as Setting
+
+from unryu import journal, resource
+from unryu.config import Settings, state_dir
+from unryu.errors import Conflict, NotFound, Unavailable
+from unryu.resource import Resource, new_id, nouns, pointing_at
+
+LOCK_TIMEOUT = 30.0  # seconds a writer waits for another before it gives up
+
+
+class DatabaseSettings(Settings):
+    section: ClassVar[str] = "database"
+    url: str = Setting("", description="SQLAlchemy URL; empty: SQLite in the state folder")
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Pools:
+    """Numbers given out (VNIs, network numbers): the row is the judge of who has which."""
+
+    table = sa.Table(
+        "allocation", resource.metadata,
+        sa.Column("pool", sa.String(64), primary_key=True),
+        sa.Column("value", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("owner", sa.String(64), nullable=False, index=True),
+    )
+
+
+class Database:
+    def __init__(self, url: str = "") -> None:
+        url = url or DatabaseSettings().url or f"sqlite:///{state_dir()}/unryu.db"
+        if url.startswith("postgresql://"):
+            url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        self.url = sa.make_url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        if self.sqlite:
+            self.engine = sa.create_engine(self.url)
+            self._lock_path = f"{self.url.database}.lock"
+            sa.event.listen(self.engine, "connect", _sqlite_connect)
+            sa.event.listen(self.engine, "begin", _sqlite_begin)
+        else:
+            self.engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=16)
+        self.bell = journal.bell(self)
+
+    @contextmanager
+    def transaction(self, context: Any = None) -> Iterator["Tx"]:
+        """Rows and journal in one commit, then the bell. An error inside changes nothing."""
+        with self._one_writer(), self._errors(), self.engine.connect() as connection:
+            connection = connection.execution_options(unryu_write=True)
+            with connection.begin():
+                tx = Tx(connection, context, self.sqlite)
+                yield tx
+                if tx.entries:
+                    tx.revision = journal.write(connection, tx.entries, context)
+                    self.bell.ring(connection)
+        if tx.revision:
+            self.bell.rung()
+
+    @contextmanager
+    def reading(self) -> Iterator["Tx"]:
+        """A snapshot: everything read inside is of one instant."""
+        with self._errors(), self.engine.connect() as connection:
+            if not self.sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield Tx(connection, None, self.sqlite)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _one_writer(self) -> AbstractContextManager[None]:
+        return _file_lock(self._lock_path) if self.sqlite else nullcontext()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.OperationalError as error:
+            raise Unavailable(f"The database does not answer: {error.orig}") from error
+
+
+@contextmanager
+def _file_lock(path: str) -> Iterator[None]:
+    """One writer over all threads and processes: an open file description of its own is the unit of flock."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sqlite_connect(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _sqlite_begin
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(LOCK_TIMEOUT * 1000)}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("unryu_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+class Tx:
+    """What a verb may do to rows. Every change is an entry of the journal of the same commit."""
+
+    def __init__(self, connection: sa.Connection, context: Any, sqlite: bool) -> None:
+        self.connection = connection
+        self.context = context
+        self.sqlite = sqlite
+        self.entries: list[journal.Entry] = []
+        self.revision = 0
+
+    # reading
+
+    def get(self, kind: str, id: str | None) -> Any:
+        """The record, or None."""
+        if not id:
+            return None
+        noun = nouns[kind]
+        row = self.connection.execute(sa.select(noun.table).where(noun.table.c.id == id)).mappings().first()
+        return noun.from_row(row) if row else None
+
+    def need(self, kind: str, id: str | None) -> Any:
+        """The record, or a 404 that names it."""
+        record = self.get(kind, id)
+        if record is None:
+            raise not_found(kind, id)
+        return record
+
+    def where(self, kind: str, **equal: Any) -> list[Any]:
+        """The records whose attributes equal these; a list or set means any of its members."""
+        noun = nouns[kind]
+        query = sa.select(noun.table).where(*(_equals(noun, name, value) for name, value in equal.items()))
+        return [noun.from_row(row) for row in self.connection.execute(query.order_by(noun.table.c.id)).mappings()]
+
+    def lock(self, kind: str, id: str) -> Any:
+        """The record, nobody else changing it until the commit; None if it is gone. (SQLite has one writer anyway.)"""
+        if self.sqlite:
+            return self.get(kind, id)
+        noun = nouns[kind]
+        row = self.connection.execute(
+            sa.select(noun.table).where(noun.table.c.id == id).with_for_update()).mappings().first()
+        return noun.from_row(row) if row else None
+
+    # writing
+
+    def insert(self, record: Resource) -> Any:
+        changes: dict[str, Any] = {} if record.id else {"id": new_id()}
+        if "created_at" in record.fields:
+            changes |= {"created_at": now(), "updated_at": now()}
+        record = record.replace(**changes)
+        self._execute(record.table.insert().values(record.row()), record)
+        self._note(None, record)
+        return record
+
+    def update(self, record: Any, **changes: Any) -> Any:
+        """Store a changed record; nothing happens where nothing differs."""
+        before = self.need(record.kind, record.id)
+        after = record.replace(**changes)
+        changed = {n for n in record.fields if getattr(before, n) != getattr(after, n)}
+        if not changed:
+            return before
+        if not all(record.fields[n].observed for n in changed):
+            stamp = {"revision_number": before.revision_number + 1, "updated_at": now()}
+            stamp = {n: v for n, v in stamp.items() if n in record.fields}
+            after, changed = after.replace(**stamp), changed | set(stamp)
+        self._execute(
+            record.table.update().where(record.table.c.id == record.id).values({n: getattr(after, n) for n in changed}),
+            after)
+        self._note(before, after)
+        return after
+
+    def delete(self, record: Resource) -> None:
+        """Delete a record and what goes with it; a 409 names what holds it."""
+        for noun, f in pointing_at(record.kind):
+            holders = self.where(noun.kind, **{f.name: record.id})
+            if holders and f.ondelete == "restrict":
+                raise in_use(record, holders)
+            for holder in holders:
+                self.delete(holder)
+        self._execute(record.table.delete().where(record.table.c.id == record.id), record)
+        self.connection.execute(Pools.table.delete().where(Pools.table.c.owner == record.id))
+        self._note(record, None)
+        record.after_delete(self, self.context)
+
+    def allocate(self, pool: str, owner: str, choose: Callable[[Callable[[Iterable[int]], set[int]]], int]) -> int:
+        """A number out of a pool. `choose(taken)` is pure choice: it gives a free number or raises a Fault, and may ask
+        which of some candidates are taken. The row is the judge: who loses a race chooses again."""
+        while True:
+            value = choose(lambda candidates: self._taken(pool, candidates))
+            try:
+                with self.connection.begin_nested():
+                    self.connection.execute(Pools.table.insert().values(pool=pool, value=value, owner=owner))
+            except sa.exc.IntegrityError:
+                continue
+            return value
+
+    def _taken(self, pool: str, candidates: Iterable[int]) -> set[int]:
+        table = Pools.table
+        return set(self.connection.scalars(
+            sa.select(table.c.value).where(table.c.pool == pool, table.c.value.in_(list(candidates)))))
+
+    def _execute(self, statement: Any, record: Resource) -> None:
+        try:
+            self.connection.execute(statement)
+        except sa.exc.IntegrityError as error:
+            raise Conflict(f"{_title(record)} conflicts with another that is there already, or refers to one that is "
+                           f"gone: {_first_line(error)}") from error
+
+    def _note(self, before: Resource | None, after: Resource | None) -> None:
+        some = after or before
+        assert some is not None
+        observed = before is not None and after is not None and all(
+            f.observed for n, f in some.fields.items() if getattr(before, n) != getattr(after, n))
+        self.entries.append(journal.Entry(
+            kind=some.kind, id=some.id, before=before.image() if before else None,
+            after=after.image() if after else None, observed=observed))
+
+
+def _equals(noun: type[Resource], name: str, value: Any) -> sa.ColumnElement[bool]:
+    column = noun.table.c[name]
+    if isinstance(value, list | tuple | set | frozenset):
+        return column.in_(list(value))
+    return column.is_(None) if value is None else column == value
+
+
+def _title(record: Resource) -> str:
+    return f"{record.kind} {record.id}"
+
+
+def _first_line(error: sa.exc.IntegrityError) -> str:
+    return str(error.orig).splitlines()[0]
+
+
+def class_name(kind: str) -> str:
+    return nouns[kind].__name__
+
+
+def not_found(kind: str, id: str | None) -> NotFound:
+    return NotFound(f"{class_name(kind)} {id} could not be found.", f"{class_name(kind)}NotFound")
+
+
+def in_use(record: Resource, holders: list[Any]) -> Conflict:
+    names = ", ".join(f"{h.kind} {h.id}" for h in holders[:5]) + (f" and {len(holders) - 5} more" if len(holders) > 5 else "")
+    return Conflict(f"{class_name(record.kind)} {record.id} is in use by {names}.", f"{class_name(record.kind)}InUse")
+
+
+_upgrade_lock = threading.Lock()
+
+
+def upgrade(url: str = "", revision: str = "head") -> None:
+    """Bring the schema to this version (Alembic; one linear history in unryu/migrations)."""
+    with _upgrade_lock:
+        from alembic import command
+
+        database = Database(url)
+        try:
+            command.upgrade(alembic_config(database), revision)
+        finally:
+            database.close()
+
+
+def alembic_config(database: Database) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["engine"] = database.engine
+    return config

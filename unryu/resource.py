@@ -1,0 +1,270 @@
+"""A noun, said once: its declaration gives the table, the validator, the routes, the policy and the frozen record.
+
+    class Network(Resource, kind="network", visible_if="shared"):
+        admin_state_up: bool = field(True, put=True)
+        mtu: int = field(1500, put=True, check=between(68, 65535))
+
+An instance is the frozen record of one row. Behaviour is a method, only where the noun differs:
+`before_create(self, tx, context)` and `before_update(self, tx, context, before)` give the record to store,
+`before_delete(self, tx, context)` may refuse, `show(self, context)` adds what is computed when it is read.
+"""
+
+import dataclasses
+import re
+import types
+import typing
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Self, dataclass_transform
+
+import sqlalchemy as sa
+
+if typing.TYPE_CHECKING:
+    from unryu.auth import Context
+    from unryu.db import Tx
+
+metadata = sa.MetaData(naming_convention={
+    "ix": "ix_%(column_0_label)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s", "pk": "pk_%(table_name)s",
+})
+
+nouns: dict[str, type["Resource"]] = {}
+"""Every kind that was declared; filled by declarations, read by everybody."""
+
+
+class Unset:
+    """The value of an attribute that the caller left out, where leaving out differs from giving null."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNSET: Any = Unset()
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One attribute of a noun. See `field()` for what each word means."""
+
+    name: str = ""
+    type: Any = str
+    default: Any = dataclasses.MISSING
+    required: bool = False
+    post: bool = True
+    put: bool = False
+    wire: str = ""
+    ref: str | None = None
+    own: bool = False
+    ondelete: str = "restrict"
+    check: Callable[[Any], Any] | None = None
+    observed: bool = False
+    inert: bool = False
+    secret: bool = False
+    admin: bool = False
+    hidden: bool = False
+    internal: bool = False
+    unique: bool = False
+    index: bool = False
+    length: int = 255
+
+    @cached_property
+    def nullable(self) -> bool:
+        return type(None) in typing.get_args(self.type)
+
+    @cached_property
+    def plain(self) -> Any:
+        """The type without `None`."""
+        if isinstance(self.type, types.UnionType) or typing.get_origin(self.type) is typing.Union:
+            return next(a for a in typing.get_args(self.type) if a is not type(None))
+        return self.type
+
+    @property
+    def seen(self) -> bool:
+        """Is it on the wire at all?"""
+        return not (self.secret or self.internal)
+
+    def column(self) -> sa.Column[Any]:
+        keys: list[Any] = [sa.ForeignKey(f"{self.ref}.id")] if self.ref else []
+        return sa.Column(
+            self.name, _column_type(self), *keys, primary_key=self.name == "id", nullable=self.nullable,
+            unique=self.unique or None, index=(self.index or self.ref is not None) and not self.unique or None,
+        )
+
+
+def _column_type(field: Field) -> Any:
+    if field.plain is bool:
+        return sa.Boolean()
+    if field.plain is int:
+        return sa.BigInteger()
+    if field.plain is str:
+        return sa.String(field.length) if field.length <= 255 else sa.Text()
+    return sa.JSON()
+
+
+def field(
+    default: Any = dataclasses.MISSING, *, required: bool = False, post: bool = True, put: bool = False,
+    wire: str = "", ref: str | None = None, own: bool = False, ondelete: str = "restrict",
+    check: Callable[[Any], Any] | None = None, observed: bool = False, inert: bool = False, secret: bool = False,
+    admin: bool = False, hidden: bool = False, internal: bool = False, unique: bool = False, index: bool = False,
+    length: int = 255,
+) -> Any:
+    """Declare an attribute.
+
+    `required` at creation; `post` and `put`: may be given when creating, changing. `wire`: its name on the wire where
+    that is no identifier (`binding:host_id`). `ref`: the kind it points to (a foreign key; `ondelete` is `restrict`
+    or `cascade`); `own`: the caller must own what it points to, not only see it. `check`: takes the value, gives the one to keep or raises ValueError with a sentence.
+    `observed`: a fact from below; never given by a person, bumps no revision number. `inert`: no flow depends on it,
+    so a change of it wakes no derivation. `secret`: never in journal, log, fault or repr. `admin`: only an
+    administrator may give it; `hidden`: only an administrator sees it; `internal`: nobody does. `length` in characters.
+    """
+    return Field(
+        default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, ondelete=ondelete, check=check,
+        observed=observed, inert=inert, secret=secret, admin=admin, hidden=hidden, internal=internal, unique=unique,
+        index=index, length=length,
+    )
+
+
+@dataclass_transform(field_specifiers=(field,), kw_only_default=True, frozen_default=True)
+class Resource:
+    """The base of every noun, with the attributes that all share. `without=` in the class line drops some of them."""
+
+    kind: ClassVar[str]
+    fields: ClassVar[dict[str, Field]]
+    table: ClassVar[sa.Table]
+    service: ClassVar[str] = ""
+    """The room that serves it: `network`, `identity`."""
+    path: ClassVar[str] = ""
+    """Below the API's version, `/security-group-rules`; empty: not on the wire."""
+    plural: ClassVar[str] = ""
+    visible_if: ClassVar[str | None] = None
+    """A boolean attribute that shows it to every project."""
+    visible_with: ClassVar[str | None] = None
+    """A reference: who sees that noun sees this one (a subnet with its network)."""
+    verbs: ClassVar[frozenset[str]] = frozenset(("list", "show", "create", "update", "delete"))
+    roles: ClassVar[Mapping[str, str]] = {}
+    """Role that a verb needs, where it is not reader (list, show) or member (create, update, delete)."""
+    unique_together: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    id: str = field("", post=False, length=64)
+    project_id: str | None = field(None, admin=True, index=True, length=64)
+    name: str = field("", put=True, inert=True)
+    description: str = field("", put=True, inert=True, length=1024)
+    created_at: str = field("", post=False, inert=True, length=32)
+    updated_at: str = field("", post=False, inert=True, length=32)
+    revision_number: int = field(0, post=False, inert=True)
+
+    def __init_subclass__(cls, kind: str, without: Iterable[str] = (), **words: Any) -> None:
+        if kind in nouns:
+            raise ValueError(f"the kind {kind} is declared twice: {nouns[kind].__module__} and {cls.__module__}")
+        for word, value in words.items():
+            if word not in Resource.__annotations__:
+                raise TypeError(f"{cls.__name__}: no such word in a noun's class line: {word}")
+            setattr(cls, word, value)
+        cls.kind = kind
+        cls.service = cls.service or cls.__module__.split(".")[0]
+        cls.plural = cls.plural or plural(kind)
+        cls.path = "" if words.get("path") is None and "path" in words else cls.path or "/" + cls.plural.replace("_", "-")
+        hints = typing.get_type_hints(cls)
+        declared = {**_shared(without), **{n: v for n, v in vars(cls).items() if isinstance(v, Field)}}
+        cls.fields = {
+            name: dataclasses.replace(f, name=name, type=hints[name], wire=f.wire or name) for name, f in declared.items()
+        }
+        for name in [*_shared(()), *cls.fields]:
+            f = cls.fields.get(name, Field(default=None))
+            if f.default is dataclasses.MISSING or isinstance(f.default, list | dict):
+                f_default: Any = dataclasses.field(
+                    default_factory=_factory(f.default if f.default is not dataclasses.MISSING else UNSET), repr=not f.secret
+                )
+            else:
+                f_default = dataclasses.field(default=f.default, repr=not f.secret)
+            setattr(cls, name, f_default)
+            cls.__annotations__.setdefault(name, Any)
+        dataclasses.dataclass(frozen=True, kw_only=True, eq=True)(cls)
+        cls.table = sa.Table(
+            kind, metadata, *(f.column() for f in cls.fields.values()),
+            *(sa.UniqueConstraint(*columns) for columns in cls.unique_together),
+        )
+        nouns[kind] = cls
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The record of a row or of a journal image; unknown columns are left alone (an older image)."""
+        return cls(**{name: row[name] for name in cls.fields if name in row})
+
+    def row(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.fields}
+
+    def image(self) -> dict[str, Any]:
+        """The row as the journal keeps it: without secrets."""
+        return {name: getattr(self, name) for name, f in self.fields.items() if not f.secret}
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)
+
+    def before_create(self, tx: "Tx", context: "Context") -> Self:
+        return self
+
+    def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
+        return self
+
+    def before_delete(self, tx: "Tx", context: "Context") -> None:
+        return
+
+    def after_delete(self, tx: "Tx", context: "Context") -> None:
+        return
+
+    def show(self, context: "Context") -> dict[str, Any]:
+        """Attributes computed when it is read, by their names on the wire."""
+        return {}
+
+
+def _shared(without: Iterable[str]) -> dict[str, Field]:
+    dropped = set(without)
+    return {n: v for n, v in vars(Resource).items() if isinstance(v, Field) and n not in dropped}
+
+
+def _factory(default: Any) -> Callable[[], Any]:
+    if isinstance(default, list | dict):
+        return default.copy
+    return lambda: default
+
+
+def plural(kind: str) -> str:
+    """`policy` → `policies`, `address` → `addresses`, `port` → `ports`."""
+    if re.search(r"[^aeiou]y$", kind):
+        return kind[:-1] + "ies"
+    return kind + ("es" if re.search(r"(s|x|ch|sh)$", kind) else "s")
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def pointing_at(kind: str) -> list[tuple[type[Resource], Field]]:
+    """Every (noun, attribute) that refers to this kind: what a delete has to look at."""
+    return [(noun, f) for noun in nouns.values() for f in noun.fields.values() if f.ref == kind]
+
+
+# Checks, for `field(check=…)`.
+
+
+def between(low: int, high: int) -> Callable[[Any], Any]:
+    def check(value: int | None) -> int | None:
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{value} is not between {low} and {high}")
+        return value
+
+    return check
+
+
+def one_of(*values: str) -> Callable[[Any], Any]:
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in values:
+            raise ValueError(f"{value!r} is none of {', '.join(values)}")
+        return value
+
+    return check
