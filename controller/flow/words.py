@@ -1,0 +1,196 @@
+"""The words flows are written in: tables, matches, actions, and the flow itself: nothing but its OpenFlow 1.3 bytes.
+
+A word is encoded where a feature says it, so that comparing, hashing, remembering and pushing are matters of bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import chain
+from struct import Struct
+from typing import NamedTuple
+
+from controller.flow.fields import Bits, Field, Term, Terms
+
+_IN_PORT = 0xFFFFFFF8  # OFPP_IN_PORT: back where it came from
+_VENDOR = 0x00002320  # Nicira, whose actions Open vSwitch extends OpenFlow by
+
+_OUTPUT = Struct(">HHIH6x").pack
+_OUTPUT_REG = Struct(">HHIHHIH6x").pack
+_SET_FIELD = Struct(">HHI").pack
+_LOAD = Struct(">HHIHHIQ").pack
+_MOVE = Struct(">HHIHHHHII").pack
+_PUSH_VLAN = Struct(">HHH2x").pack
+_POP_VLAN = Struct(">HH4x").pack
+_RESUBMIT = Struct(">HHIHHB3x").pack
+_GOTO = Struct(">HHB3x").pack
+_APPLY = Struct(">HH4x").pack
+_HASHED = Struct(">BHH").pack
+
+
+@dataclass(frozen=True)
+class Table:
+    """One question of the pipeline, the tables that may follow it, and where a packet goes that no flow answers."""
+
+    bridge: str
+    number: int
+    name: str
+    question: str
+    next: tuple[str, ...] = ()
+    miss: str = "drop"
+
+
+class Jump(NamedTuple):
+    """An action that names a table, so that the edge can be checked."""
+
+    table: Table
+    last: bool
+    encoded: bytes
+
+
+class Flow(NamedTuple):
+    """A flow as the switch holds it: its OXM list and its instructions, encoded."""
+
+    bridge: str
+    table: int
+    priority: int
+    match: bytes
+    instructions: bytes
+
+    @property
+    def key(self) -> tuple[int, int, bytes]:
+        """What a bridge holds once: two flows of one key are the same place with two contents."""
+        return self[1:4]
+
+
+def match(*words: Terms) -> bytes:
+    """The OXM list of all the terms, in the order in which a switch gives it back."""
+    terms = sorted(chain.from_iterable(words))
+    if len({term[0] for term in terms}) != len(terms):
+        terms = _merged(terms)
+    return b"".join([term[1] for term in terms])
+
+
+def _merged(terms: list[Term]) -> list[Term]:
+    """One term a field, where several of them ask for bits of it (two names in one register, say)."""
+    merged: list[Term] = []
+    for term in terms:
+        if not merged or merged[-1].of is not term.of:
+            merged.append(term)
+            continue
+        before = merged.pop()
+        if (before.value ^ term.value) & before.mask & term.mask:
+            raise ValueError(f"a match asks {term.of.name} for {before.value:#x} and for {term.value:#x} at once")
+        merged.extend(term.of.terms(before.value | term.value, before.mask | term.mask))
+    return merged
+
+
+def output(port: int | Bits) -> bytes:
+    """Out of this port, or out of the port whose number the register holds."""
+    if isinstance(port, int):
+        return _OUTPUT(0, 16, port, 0)
+    return _OUTPUT_REG(0xFFFF, 24, _VENDOR, 15, port.first << 6 | port.width - 1, port.of.nxm, 0xFFFF)
+
+
+def to_in_port() -> bytes:
+    """Back out of the port it came from, which a plain output never does."""
+    return _OUTPUT(0, 16, _IN_PORT, 0)
+
+
+def set_field(field: Field, value: int | str) -> bytes:
+    number, mask = field.number(value)
+    if mask != field.full:
+        raise ValueError(f"set_field writes the whole of {field.name}: {value} has a mask")
+    length = 8 + field.size
+    padding = -length % 8
+    return _SET_FIELD(25, length + padding, field.oxm) + number.to_bytes(field.size, "big") + bytes(padding)
+
+
+def _bits(place: Field | Bits) -> Bits:
+    return place if isinstance(place, Bits) else Bits(place, 0, place.nxm_bits)
+
+
+def load(place: Field | Bits, value: int) -> bytes:
+    bits = _bits(place)
+    bits.check(value)
+    return _LOAD(0xFFFF, 24, _VENDOR, 7, bits.first << 6 | bits.width - 1, bits.of.nxm, value)
+
+
+def move(source: Field | Bits, destination: Field | Bits) -> bytes:
+    src, dst = _bits(source), _bits(destination)
+    if src.width != dst.width:
+        raise ValueError(f"move from {src.width} bits of {src} to {dst.width} bits of {dst}")
+    return _MOVE(0xFFFF, 24, _VENDOR, 6, src.width, src.first, dst.first, src.of.nxm, dst.of.nxm)
+
+
+def push_vlan() -> bytes:
+    return _PUSH_VLAN(17, 8, 0x8100)
+
+
+def pop_vlan() -> bytes:
+    return _POP_VLAN(18, 8)
+
+
+def resubmit(table: Table) -> Jump:
+    """Ask that table too, then go on here."""
+    return Jump(table, False, _RESUBMIT(0xFFFF, 16, _VENDOR, 14, 0xFFF8, table.number))
+
+
+def goto(table: Table) -> Jump:
+    """Go on in that table; always the last word."""
+    return Jump(table, True, _GOTO(1, 8, table.number))
+
+
+drop = b""  # a flow that does nothing with a packet drops it
+
+
+def flow(table: Table, priority: int, match: bytes, *actions: bytes | Jump) -> Flow:
+    """The flow, unless it goes where its table may not go."""
+    if not 0 <= priority <= 0xFFFF:
+        raise ValueError(f"priority {priority} in table {table.name}: priorities are 0 to 65535")
+    applied, onward = [], b""
+    for action in actions:
+        if onward:
+            raise ValueError(f"a flow of table {table.name} goes on after its goto")
+        if isinstance(action, bytes):
+            applied.append(action)
+            continue
+        target, last, encoded = action
+        if target.bridge != table.bridge or (target.name not in table.next and target.name != table.miss):
+            raise ValueError(f"table {table.name} has no edge to table {target.name}")
+        if not last:
+            applied.append(encoded)
+        elif target.number <= table.number:
+            raise ValueError(f"table {table.name} cannot go back to table {target.name}: OpenFlow only goes forward")
+        else:
+            onward = encoded
+    encoded = b"".join(applied)
+    if encoded:
+        if len(encoded) > 0xFF00:
+            raise ValueError(f"a flow of table {table.name} has {len(encoded)} bytes of actions: too long for a message")
+        encoded = _APPLY(4, 8 + len(encoded)) + encoded
+    return Flow(table.bridge, table.number, priority, match, encoded + onward)
+
+
+@lru_cache
+def feature_number(feature: str) -> int:
+    """The 16 bits by which cookies name a feature: the same in every run."""
+    return int.from_bytes(blake2b(feature.encode(), digest_size=2).digest(), "big")
+
+
+def cookie(feature: str, flow: Flow) -> int:
+    """Who wrote the flow (16 bits) and what it is (48 bits), so that a restart knows every flow again."""
+    _, table, priority, match, instructions = flow
+    digest = blake2b(_HASHED(table, priority, len(match)) + match + instructions, digest_size=6).digest()
+    return feature_number(feature) << 48 | int.from_bytes(digest, "big")
+
+
+def diff(have: Iterable[Flow], want: Iterable[Flow]) -> tuple[list[Flow], list[Flow]]:
+    """What to add and what to delete. New actions for a held key are only added: that replaces, and keeps counters."""
+    held, wanted = dict.fromkeys(have), dict.fromkeys(want)
+    add = [flow for flow in wanted if flow not in held]
+    replaced = {flow[:4] for flow in add}
+    return add, [flow for flow in held if flow not in wanted and flow[:4] not in replaced]
