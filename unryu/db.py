@@ -34,15 +34,16 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Pools:
-    """Numbers given out (VNIs, network numbers): the row is the judge of who has which."""
+# What is given out once (addresses of a subnet, VNIs): the row is the judge of who has which.
+allocations = sa.Table(
+    "allocation", resource.metadata,
+    sa.Column("pool", sa.String(64), primary_key=True),
+    sa.Column("value", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False, index=True),
+)
 
-    table = sa.Table(
-        "allocation", resource.metadata,
-        sa.Column("pool", sa.String(64), primary_key=True),
-        sa.Column("value", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("owner", sa.String(64), nullable=False, index=True),
-    )
+Taken = Callable[[Iterable[str]], set[str]]
+"""Which of these candidates are taken?"""
 
 
 class Database:
@@ -153,13 +154,14 @@ class Tx:
         query = sa.select(noun.table).where(*(_equals(noun, name, value) for name, value in equal.items()))
         return [noun.from_row(row) for row in self.connection.execute(query.order_by(noun.table.c.id)).mappings()]
 
-    def lock(self, kind: str, id: str) -> Any:
-        """The record, nobody else changing it until the commit; None if it is gone. (SQLite has one writer anyway.)"""
+    def lock(self, kind: str, id: str, shared: bool = False) -> Any:
+        """The record, nobody else changing it until the commit; None if it is gone. `shared`: others may hold it so
+        too, but nobody may change it. (SQLite has one writer anyway.)"""
         if self.sqlite:
             return self.get(kind, id)
         noun = nouns[kind]
         row = self.connection.execute(
-            sa.select(noun.table).where(noun.table.c.id == id).with_for_update()).mappings().first()
+            sa.select(noun.table).where(noun.table.c.id == id).with_for_update(read=shared)).mappings().first()
         return noun.from_row(row) if row else None
 
     # writing
@@ -199,26 +201,33 @@ class Tx:
             for holder in holders:
                 self.delete(holder)
         self._execute(record.table.delete().where(record.table.c.id == record.id), record)
-        self.connection.execute(Pools.table.delete().where(Pools.table.c.owner == record.id))
+        self.connection.execute(allocations.delete().where(allocations.c.owner == record.id))
         self._note(record, None)
         record.after_delete(self, self.context)
 
-    def allocate(self, pool: str, owner: str, choose: Callable[[Callable[[Iterable[int]], set[int]]], int]) -> int:
-        """A number out of a pool. `choose(taken)` is pure choice: it gives a free number or raises a Fault, and may ask
-        which of some candidates are taken. The row is the judge: who loses a race chooses again."""
+    def allocate(self, pool: str, owner: str, choose: Callable[[Taken], str]) -> str:
+        """A value out of a pool, freed with its owner. `choose(taken)` is pure choice: it gives a free value or raises
+        a Fault. The row is the judge: who loses a race chooses again."""
         while True:
-            value = choose(lambda candidates: self._taken(pool, candidates))
+            value = choose(lambda candidates: self.taken(pool, candidates))
             try:
                 with self.connection.begin_nested():
-                    self.connection.execute(Pools.table.insert().values(pool=pool, value=value, owner=owner))
+                    self.connection.execute(allocations.insert().values(pool=pool, value=value, owner=owner))
             except sa.exc.IntegrityError:
                 continue
             return value
 
-    def _taken(self, pool: str, candidates: Iterable[int]) -> set[int]:
-        table = Pools.table
-        return set(self.connection.scalars(
-            sa.select(table.c.value).where(table.c.pool == pool, table.c.value.in_(list(candidates)))))
+    def taken(self, pool: str, candidates: Iterable[str] | None = None) -> set[str]:
+        """Which of these values (or of all) are given out."""
+        columns = allocations.c
+        query = sa.select(columns.value).where(columns.pool == pool)
+        if candidates is not None:
+            query = query.where(columns.value.in_(list(candidates)))
+        return set(self.connection.scalars(query))
+
+    def release(self, pool: str, value: str) -> None:
+        self.connection.execute(
+            allocations.delete().where(allocations.c.pool == pool, allocations.c.value == value))
 
     def _execute(self, statement: Any, record: Resource) -> None:
         try:

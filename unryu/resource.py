@@ -6,7 +6,7 @@
 
 An instance is the frozen record of one row. Behaviour is a method, only where the noun differs:
 `before_create(self, tx, context)` and `before_update(self, tx, context, before)` give the record to store,
-`before_delete(self, tx, context)` may refuse, `show(self, context)` adds what is computed when it is read.
+`before_delete(self, tx, context)` may refuse, `computed(tx, records, context)` adds what is not stored.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import re
 import types
 import typing
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self, dataclass_transform
 
@@ -217,8 +217,9 @@ class Resource:
     def after_delete(self, tx: "Tx", context: "Context") -> None:
         return
 
-    def show(self, context: "Context") -> dict[str, Any]:
-        """Attributes computed when it is read, by their names on the wire."""
+    @classmethod
+    def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
+        """What is computed when records are read: id → attributes by their names on the wire; a page in one go."""
         return {}
 
 

@@ -17,7 +17,7 @@ from unryu.auth import Context, Policy
 from unryu.db import Database, Tx, class_name, not_found
 from unryu.errors import BadRequest, Fault, Forbidden, PreconditionFailed, TooLarge
 from unryu.logs import log
-from unryu.resource import Field, Resource, nouns
+from unryu.resource import Field, Resource, new_id, nouns
 
 MAX_BODY = 1 << 20  # bytes: 1,000 ports in one call take a third of it
 MAX_LIMIT = 10_000
@@ -88,16 +88,18 @@ class Api:
         query = _Query(noun, self.dialect.aliases, flask.request.args)
         with self.database.reading() as tx:
             records, more = query.run(tx, visible_rows(noun, context))
+            views = self.views(tx, noun, records, query.fields)
         page = flask.request.url
         following = query.next_url(flask.request.base_url, records[-1].id) if more else None
-        return {noun.plural: [self.view(r, query.fields) for r in records], **self.dialect.links(noun, page, following)}
+        return {noun.plural: views, **self.dialect.links(noun, page, following)}
 
     def show(self, noun: type[Resource], id: str) -> Any:
         context = self.context
         self.policy.check(context, "show", noun.kind)
         with self.database.reading() as tx:
             record = seen(tx, noun.kind, id, context)
-        return {noun.kind: self.view(record, set(flask.request.args.getlist("fields")))}
+            [view] = self.views(tx, noun, [record], set(flask.request.args.getlist("fields")))
+        return {noun.kind: view}
 
     def create(self, noun: type[Resource]) -> Any:
         context = self.context
@@ -109,8 +111,7 @@ class Api:
             items, many = [_unwrap(body, noun.kind)], False
         given = [validate(noun, "create", self._rename(item), context) for item in items]
         with self.database.transaction(context) as tx:
-            records = [create(tx, noun, values, context) for values in given]
-        views = [self.view(r) for r in records]
+            views = self.views(tx, noun, [create(tx, noun, values, context) for values in given])
         return ({noun.plural: views} if many else {noun.kind: views[0]}), 201
 
     def update(self, noun: type[Resource], id: str) -> Any:
@@ -122,8 +123,8 @@ class Api:
             _if_match(before)
             _check_references(tx, noun, values, context)
             after = before.replace(**values).before_update(tx, context, before)
-            record = tx.update(after)
-        return {noun.kind: self.view(record)}
+            [view] = self.views(tx, noun, [tx.update(after)])
+        return {noun.kind: view}
 
     def delete(self, noun: type[Resource], id: str) -> Any:
         context = self.context
@@ -137,13 +138,17 @@ class Api:
 
     # the wire
 
-    def view(self, record: Resource, fields: Iterable[str] = ()) -> dict[str, Any]:
-        """A record as the caller may see it."""
-        admin = self.context.is_admin
-        view = {f.wire: getattr(record, n) for n, f in record.fields.items() if f.seen and (admin or not f.hidden)}
-        view |= record.show(self.context)
-        view |= {alias: view[name] for alias, name in self.dialect.aliases.items() if name in view}
-        return {k: v for k, v in view.items() if k in fields} if fields else view
+    def views(self, tx: Tx, noun: type[Resource], records: list[Any], fields: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """Records as the caller may see them."""
+        context, aliases = self.context, self.dialect.aliases
+        shown = [(f.wire, n) for n, f in noun.fields.items() if f.seen and (context.is_admin or not f.hidden)]
+        computed = noun.computed(tx, records, context)
+        views = []
+        for record in records:
+            view = {wire: getattr(record, name) for wire, name in shown} | computed.get(record.id, {})
+            view |= {alias: view[name] for alias, name in aliases.items() if name in view}
+            views.append({k: v for k, v in view.items() if k in fields} if fields else view)
+        return views
 
     def body(self) -> dict[str, Any]:
         try:
@@ -274,7 +279,7 @@ def create(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Contex
     if "project_id" in noun.fields:
         values = {"project_id": context.project_id, **values}
     _check_references(tx, noun, values, context)
-    return tx.insert(noun(**values).before_create(tx, context))
+    return tx.insert(noun(id=new_id(), **values).before_create(tx, context))
 
 
 def _check_references(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> None:

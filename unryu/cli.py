@@ -1,0 +1,160 @@
+"""The `unryu` command: the cloud's own verbs, found by entry point; every other verb is the OpenStack client's.
+
+Imports are lazy, so that `unryu --help` and completion answer at once: a room's `cli.py` imports click and little else.
+"""
+
+import os
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import TracebackType
+
+import click
+
+from unryu.output import output, show_rows
+
+DEFAULT_STATE = "/var/lib/unryu"
+
+
+class Commands(click.Group):
+    """Our own verbs, the rooms' verbs, and for the rest the OpenStack client with this cloud's credentials."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group="unryu.commands").names})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if own := super().get_command(ctx, name):
+            return own
+        for room in entry_points(group="unryu.commands", name=name):
+            command: click.Command = room.load()
+            return command
+        return None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None:
+            return args[0], openstack, args
+        return super().resolve_command(ctx, args)
+
+
+EPILOG = """\b
+Examples:
+  unryu up --hosts 2                          raise a cloud of two emulated hosts
+  unryu network create blue                   any verb of the OpenStack client, as user demo
+  unryu --project alt port list               the same, in another project
+  unryu lab plug PORT --host h1 --as vm1      give a port a guest
+  unryu lab exec vm1 -- ping -c 3 10.0.0.2
+  unryu status -o json
+  unryu down                                  leave nothing
+
+Exit codes: 0 done, 1 failed (a sentence says why), 2 the command was not understood.
+"""
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--state", envvar="UNRYU_STATE", default=DEFAULT_STATE, show_default=True, type=click.Path(file_okay=False),
+              help="The folder of this cloud: one cloud each. Also UNRYU_STATE.")
+@click.option("--project", metavar="NAME", help="Speak to the APIs in this project (default: demo).")
+@click.version_option(package_name="unryu", message="%(package)s %(version)s")
+@click.pass_context
+def unryu(ctx: click.Context, state: str, project: str | None) -> None:
+    """A cloud on this machine: raise it, use it, look inside, take it down.
+
+    A verb that is not below goes to the OpenStack client, with this cloud's credentials.
+    """
+    os.environ["UNRYU_STATE"] = str(Path(state).resolve())
+    ctx.obj = project
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def openstack(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """The OpenStack client in this process, as a user of this cloud."""
+    for room in entry_points(group="unryu.credentials"):
+        os.environ.update(room.load()(ctx.obj))
+    from openstackclient import shell
+
+    ctx.exit(shell.main([str(ctx.info_name), *words]))
+
+
+@unryu.command()
+@click.argument("name")
+def serve(name: str) -> None:
+    """Run one service in the foreground until SIGTERM (what `unryu up` starts for you)."""
+    _one("unryu.services", name).load()()
+
+
+@unryu.group()
+def db() -> None:
+    """The database and its schema."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the database's schema to this version's."""
+    from unryu.db import upgrade
+
+    upgrade()
+
+
+@unryu.group()
+def config() -> None:
+    """Settings: what can be said, and what holds now."""
+
+
+@config.command()
+@output
+def show(output: str) -> None:
+    """Every setting: its value here, its environment variable, what it is for."""
+    from pydantic_core import to_jsonable_python
+
+    from unryu.config import sections
+
+    for group in ("unryu.services", "unryu.resources", "unryu.apis"):  # settings are declared where they are used
+        for room in entry_points(group=group):
+            room.load()
+    rows = [
+        {"section": section, "name": name, "value": to_jsonable_python(getattr(values, name), serialize_unknown=True),
+         "environment": f"UNRYU_{section}_{name}".upper(), "description": field.description or ""}
+        for section, declared in sorted(sections.items())
+        for values in (declared(),)
+        for name, field in declared.model_fields.items()
+    ]
+    show_rows(rows, output)
+
+
+@unryu.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell: `eval "$(unryu completion bash)"`."""
+    from click.shell_completion import get_completion_class
+
+    script = get_completion_class(shell)
+    assert script is not None
+    click.echo(script(unryu, {}, "unryu", "_UNRYU_COMPLETE").source())
+
+
+def _one(group: str, name: str) -> EntryPoint:
+    for found in entry_points(group=group, name=name):
+        return found
+    names = ", ".join(sorted(entry_points(group=group).names))
+    raise click.UsageError(f"There is no {name!r}; there are: {names}.")
+
+
+def _fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A person gets a sentence; who mends us sets UNRYU_DEBUG=1 and gets the rest."""
+    if os.environ.get("UNRYU_DEBUG"):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        text = str(error) or kind.__name__
+        click.echo(f"Error: {text if isinstance(error, OSError) else f'{kind.__name__}: {text}'} "
+                   "(UNRYU_DEBUG=1 shows where)", err=True)
+
+
+def main() -> None:
+    sys.excepthook = _fault
+    unryu(prog_name="unryu")
+
+
+if __name__ == "__main__":
+    main()
