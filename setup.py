@@ -32,6 +32,14 @@ setup(
             "agent = ovsagent.agent:serve",
             "supervisor = topology.supervisor:serve",
         ],
+        # Called once by `unryu up`, in this order of names, before the services start: first users, say.
+        "unryu.bootstrap": [
+            "identity = identity.bootstrap:bootstrap",
+        ],
+        # Who speaks when the command line is the OpenStack client's: a project's name -> OS_* of the environment.
+        "unryu.credentials": [
+            "cloud = topology.credentials:environment",
+        ],
         # Modules with nouns: for tables, migrations, routes and policy.
         "unryu.resources": [
             "identity = identity.nouns",

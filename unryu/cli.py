@@ -30,7 +30,9 @@ class Commands(click.Group):
             return command
         return None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and self.get_command(ctx, args[0]) is None:
             return args[0], openstack, args
         return super().resolve_command(ctx, args)
@@ -51,8 +53,8 @@ Exit codes: 0 done, 1 failed (a sentence says why), 2 the command was not unders
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--state", envvar="UNRYU_STATE", default=DEFAULT_STATE, show_default=True, type=click.Path(file_okay=False),
-              help="The folder of this cloud: one cloud each. Also UNRYU_STATE.")
+@click.option("--state", envvar="UNRYU_STATE", default=DEFAULT_STATE, show_default=True,
+              type=click.Path(file_okay=False), help="The folder of this cloud: one cloud each. Also UNRYU_STATE.")
 @click.option("--project", metavar="NAME", help="Speak to the APIs in this project (default: demo).")
 @click.version_option(package_name="unryu", message="%(package)s %(version)s")
 @click.pass_context

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 output = click.option(
-    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="How to print."
+    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True,
+    help="How to print.",
 )
 
 

@@ -1,0 +1,90 @@
+"""Questions to a running cloud over HTTP: its APIs as the administrator, the controller's and the agents' doors.
+
+Plain `http.client`, since the OpenStack SDK takes a second to import and a guest is plugged in a fraction of one.
+"""
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import click
+
+from topology.cloud import Cloud, Host
+from topology.credentials import of
+
+
+class Refused(click.ClickException):
+    """An answer that is not a success; `status` 0 when there was none."""
+
+    def __init__(self, sentence: str, status: int = 0) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def call(method: str, url: str, body: Any = None, timeout: float = 10, **headers: str) -> tuple[Any, dict[str, str]]:
+    """One request: the answer's JSON (None when empty) and its headers."""
+    target = urlsplit(url)
+    connection = http.client.HTTPConnection(target.netloc, timeout=timeout)
+    try:
+        words = {"Content-Type": "application/json"}
+        words |= {name.replace("_", "-"): value for name, value in headers.items()}
+        path = target.path + (f"?{target.query}" if target.query else "")
+        connection.request(method, path or "/", None if body is None else json.dumps(body), words)
+        answer = connection.getresponse()
+        text = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Refused(f"{method} {url}: no answer ({error or type(error).__name__}).") from None
+    finally:
+        connection.close()
+    try:
+        said = json.loads(text) if text else None
+    except ValueError:
+        said = text.decode(errors="replace")
+    if answer.status >= 300:
+        raise Refused(f"{method} {target.path}: {_complaint(said) or answer.reason} ({answer.status})", answer.status)
+    return said, dict(answer.getheaders())
+
+
+def _complaint(said: Any) -> str:
+    """The sentence inside a fault, whichever envelope it came in."""
+    while isinstance(said, dict):
+        said = said.get("message") or next(iter(said.values()), "")
+    return str(said or "")
+
+
+def agent(host: Host, method: str, path: str, body: Any = None) -> Any:
+    return call(method, f"http://{host.door}{path}", body, Authorization=f"Bearer {host.cloud.secret}")[0]
+
+
+def switches(cloud: Cloud) -> list[dict[str, Any]]:
+    """Every switch that the controller knows: connected, and how far what is wanted is realised."""
+    answer, _ = call("GET", f"{cloud.controller_url}/switches", timeout=3, Authorization=f"Bearer {cloud.secret}")
+    return list(answer)
+
+
+class Network:
+    """The Networking API as the administrator."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        words = of(cloud, "admin")
+        domain = {"domain": {"name": words["OS_USER_DOMAIN_NAME"]}}
+        user = {"name": words["OS_USERNAME"], "password": words["OS_PASSWORD"], **domain}
+        scope = {"project": {"name": words["OS_PROJECT_NAME"], **domain}}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        _, headers = call("POST", f"{cloud.auth_url}/auth/tokens", {"auth": {"identity": identity, "scope": scope}})
+        self.token = next(value for name, value in headers.items() if name.lower() == "x-subject-token")
+        self.base = f"{cloud.url}/network/v2.0"
+
+    def get(self, path: str) -> Any:
+        return call("GET", f"{self.base}/{path}", X_Auth_Token=self.token)[0]
+
+    def put(self, path: str, body: Any) -> Any:
+        return call("PUT", f"{self.base}/{path}", body, X_Auth_Token=self.token)[0]
+
+    def port(self, name: str) -> dict[str, Any]:
+        """The one port of this name or id."""
+        ports = self.get(f"ports?name={quote(name)}")["ports"] or self.get(f"ports?id={quote(name)}")["ports"]
+        if len(ports) != 1:
+            raise click.ClickException(f"{'No port' if not ports else f'{len(ports)} ports'} of the name or id {name}.")
+        return dict(ports[0])

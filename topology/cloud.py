@@ -1,0 +1,272 @@
+"""A cloud on this machine: its names, addresses and files, all derived from its state folder."""
+
+import hashlib
+import ipaddress
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import click
+
+# Management networks are cut from the shared address space of RFC 6598, tunnel ends from the one for benchmarks
+# (RFC 2544): neither is met on the networks that a machine is likely to have.
+MANAGEMENT = ipaddress.IPv4Network("100.64.0.0/10")
+TUNNEL_ENDS = ipaddress.IPv4Network("198.18.0.0/16")
+MOST_HOSTS = 1000
+PREFIX = 22
+
+# A unix socket's path holds 107 bytes; the longest that Open vSwitch makes in our folder is this one.
+LONGEST_STATE = 107 - len("/hosts/h1000/br-phys.snoop")
+
+PROJECTS = ("demo", "admin", "alt")  # each with a user of its own name; the first is who you are unless you say
+
+FILE = """\
+# Written by `unryu up` when this cloud was made; yours to edit. `unryu config show` lists every setting.
+[api]
+listen = "{api}"
+
+[identity]
+public_url = "http://{api}"
+
+[controller]
+openflow = "{controller}:6653"
+listen = "{controller}:6680"
+secret_file = "{state}/secrets/agents"
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One emulated host: a namespace with an Open vSwitch and an agent of its own."""
+
+    cloud: "Cloud"
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"h{self.number}"
+
+    @property
+    def dir(self) -> Path:
+        """The run directory of its Open vSwitch: database, sockets, pid files."""
+        return self.cloud.state / "hosts" / self.name
+
+    @property
+    def namespace(self) -> str:
+        return f"{self.cloud.name}-{self.name}"
+
+    @property
+    def address(self) -> str:
+        """On the management network, where the agent's door is."""
+        return str(self.cloud.network[10 + self.number])
+
+    @property
+    def tunnel_ip(self) -> str:
+        return str(TUNNEL_ENDS[self.number])
+
+    @property
+    def door(self) -> str:
+        return f"{self.address}:6681"
+
+    @property
+    def ovsdb(self) -> Path:
+        return self.dir / "db.sock"
+
+    def bridges(self) -> list[str]:
+        """The bridges that its database names; none when nobody answers there."""
+        question = {"op": "select", "table": "Bridge", "where": [], "columns": ["name"]}
+        request = {"method": "transact", "params": ["Open_vSwitch", question], "id": 0}
+        answer = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as conversation:
+                conversation.settimeout(2)
+                conversation.connect(str(self.ovsdb))
+                conversation.sendall(json.dumps(request).encode())
+                while piece := conversation.recv(65536):
+                    answer += piece
+                    try:
+                        return sorted(row["name"] for row in json.loads(answer)["result"][0]["rows"])
+                    except json.JSONDecodeError:
+                        continue  # the answer came in pieces
+        except OSError:
+            pass
+        return []
+
+
+@dataclass(frozen=True)
+class Cloud:
+    state: Path
+
+    @classmethod
+    def here(cls) -> "Cloud":
+        """The one of `--state` or UNRYU_STATE: the `unryu` command has made them one."""
+        return cls(Path(os.environ["UNRYU_STATE"]))
+
+    @cached_property
+    def name(self) -> str:
+        """Short, since a network link's name holds 15 characters: `u1b2c3-mgmt`."""
+        return "u" + hashlib.blake2b(bytes(self.state), digest_size=5).hexdigest()[:5]
+
+    @property
+    def file(self) -> Path:
+        return self.state / "unryu.toml"
+
+    @property
+    def exists(self) -> bool:
+        return self.file.exists()
+
+    @cached_property
+    def settings(self) -> dict[str, dict[str, str]]:
+        try:
+            return tomllib.loads(self.file.read_text())
+        except FileNotFoundError:
+            raise click.ClickException(f"There is no cloud in {self.state}: `unryu up` makes one.") from None
+        except tomllib.TOMLDecodeError as error:
+            raise click.ClickException(f"{self.file}: {error}") from None
+
+    @property
+    def url(self) -> str:
+        """Where all APIs are, by path."""
+        return f"http://{self.settings['api']['listen']}"
+
+    @property
+    def auth_url(self) -> str:
+        return f"{self.url}/identity/v3"
+
+    @property
+    def controller(self) -> str:
+        """The controller's own address: hosts reach it there."""
+        return self.settings["controller"]["openflow"].split(":")[0]
+
+    @property
+    def controller_url(self) -> str:
+        return f"http://{self.settings['controller']['listen']}"
+
+    @property
+    def network(self) -> ipaddress.IPv4Network:
+        return ipaddress.IPv4Network(f"{self.controller}/{PREFIX}", strict=False)
+
+    @cached_property
+    def secret(self) -> str:
+        """What agents and controller show each other."""
+        return (self.state / "secrets" / "agents").read_text().strip()
+
+    def password(self, user: str) -> str:
+        path = self.state / "secrets" / f"{user}-password"
+        if not path.exists():
+            raise click.ClickException(f"{path} is missing: has `unryu up` finished here?")
+        return path.read_text().strip()
+
+    def hosts(self) -> list[Host]:
+        """The hosts are the folders: nothing else says how many there are."""
+        numbers = (re.fullmatch(r"h([1-9][0-9]*)", path.name) for path in (self.state / "hosts").glob("h*"))
+        return [Host(self, number) for number in sorted(int(found[1]) for found in numbers if found)]
+
+    def host(self, name: str) -> Host:
+        for host in self.hosts():
+            if host.name == name:
+                return host
+        raise click.ClickException(f"No host {name} here; there are {', '.join(h.name for h in self.hosts())}.")
+
+    def make(self) -> None:
+        """Write what a new cloud needs before anything of it runs; an existing one is left as it is."""
+        if len(bytes(self.state)) > LONGEST_STATE:
+            raise click.ClickException(
+                f"The state folder's path is too long: unix sockets allow {LONGEST_STATE} bytes, and {self.state} "
+                f"has {len(bytes(self.state))}."
+            )
+        if not self.exists:
+            if self.state.exists() and any(self.state.iterdir()) and not self.remains:
+                raise click.ClickException(f"{self.state} holds something that is no cloud of ours; choose another.")
+            api, controller = f"127.0.0.1:{self._free_port()}", self._free_network()[1]
+            text = FILE.format(api=api, controller=controller, state=self.state)
+            self.state.mkdir(parents=True, exist_ok=True)
+            write_private(self.file, text)
+        for folder in ("hosts", "log", "run", "guests"):
+            (self.state / folder).mkdir(exist_ok=True)
+        (self.state / "secrets").mkdir(mode=0o700, exist_ok=True)
+        if not (self.state / "secrets" / "agents").exists():
+            write_private(self.state / "secrets" / "agents", secrets.token_urlsafe(32) + "\n")
+
+    @property
+    def remains(self) -> bool:
+        """Whether the folder was ever a cloud's: `down` removes nothing else."""
+        return any((self.state / name).exists() for name in ("unryu.toml", "hosts", "secrets", "run"))
+
+    def remove(self, keep: bool = False) -> bool:
+        """Remove the state folder; with `keep`, all but the settings, the database and the secrets."""
+        if not self.remains:
+            return False
+        if not keep:
+            shutil.rmtree(self.state)
+            return True
+        for folder in ("hosts", "log", "run", "guests"):
+            shutil.rmtree(self.state / folder, ignore_errors=True)
+        return True
+
+    def environment(self, process: str) -> dict[str, str]:
+        """What a process of this cloud is started with; by the last two it is found again (`processes.find`)."""
+        return {**os.environ, "UNRYU_STATE": str(self.state), "UNRYU_CLOUD": self.name, "UNRYU_PROCESS": process}
+
+    def _steps(self, count: int) -> Iterator[int]:
+        """Numbers below `count`, from one that belongs to this path onward, so that clouds seldom meet."""
+        first = int(self.name[1:], 16)
+        return ((first + step) % count for step in range(count))
+
+    def _free_port(self) -> int:
+        for number in self._steps(10000):
+            with closing(socket.socket()) as trial:
+                try:
+                    trial.bind(("127.0.0.1", 20000 + number))
+                except OSError:
+                    continue
+                return 20000 + number
+        raise click.ClickException("No port from 20000 to 29999 is free on 127.0.0.1.")
+
+    def _free_network(self) -> ipaddress.IPv4Network:
+        taken = _routed()
+        for number in self._steps(2 ** (PREFIX - MANAGEMENT.prefixlen)):
+            network = ipaddress.IPv4Network((int(MANAGEMENT[0]) + (number << (32 - PREFIX)), PREFIX))
+            if not any(network.overlaps(other) for other in taken):
+                return network
+        raise click.ClickException(f"Every /{PREFIX} of {MANAGEMENT} is routed on this machine already.")
+
+
+def _routed() -> list[ipaddress.IPv4Network]:
+    """What this machine reaches more closely than by a default route."""
+    routes = json.loads(run("ip", "-j", "-4", "route", "show", "table", "all") or "[]")
+    networks = [ipaddress.IPv4Network(route["dst"]) for route in routes if route["dst"] != "default"]
+    return [network for network in networks if network.prefixlen > MANAGEMENT.prefixlen]
+
+
+def write_private(path: Path, text: str) -> None:
+    """Whole or not at all, and readable by the owner alone from the first byte."""
+    draft = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)
+    draft.replace(path)
+
+
+def run(*words: str, given: str | None = None, check: bool = True) -> str:
+    """A command's output; its own complaint, as one sentence, when it fails."""
+    done = subprocess.run(words, input=given, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise click.ClickException(f"`{' '.join(words)}` failed: {said}")
+    return done.stdout
+
+
+def python(*words: str) -> tuple[str, ...]:
+    """This installation's own `unryu` command, whatever PATH says."""
+    return (sys.executable, "-m", "unryu", *words)

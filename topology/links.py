@@ -1,0 +1,124 @@
+"""The wires of a cloud on one machine: namespaces, the management network, the underlay between hosts.
+
+Everything here is made only where it is missing, so it may be called at any time, on a cloud that runs as well.
+"""
+
+import json
+from pathlib import Path
+
+from topology.cloud import PREFIX, TUNNEL_ENDS, Cloud, Host, run
+
+UNDERLAY_MTU = 1600  # a tenant's 1500 bytes and any tunnel's headers
+SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+
+
+def underlay(cloud: Cloud) -> str:
+    """The namespace that holds the switch between the hosts: on a real site, the data centre's network."""
+    return f"{cloud.name}-underlay"
+
+
+def management(cloud: Cloud) -> str:
+    """The bridge by which hosts reach the controller, in the machine's own namespace."""
+    return f"{cloud.name}-mgmt"
+
+
+def namespaces(cloud: Cloud) -> list[str]:
+    return sorted(path.name for path in Path("/run/netns").glob(f"{cloud.name}-*"))
+
+
+def links(cloud: Cloud) -> list[str]:
+    """The links of this cloud in the machine's own namespace."""
+    return sorted(name for name in _links() if name.startswith(f"{cloud.name}-"))
+
+
+def wire_cloud(cloud: Cloud) -> None:
+    if underlay(cloud) not in namespaces(cloud):
+        run("ip", "netns", "add", underlay(cloud))
+    if "br0" not in _links(underlay(cloud)):
+        _batch(f"link add br0 mtu {UNDERLAY_MTU} type bridge", "link set br0 up", namespace=underlay(cloud))
+    if management(cloud) not in _links():
+        _batch(
+            f"link add {management(cloud)} type bridge",
+            f"addr add {cloud.controller}/{PREFIX} dev {management(cloud)}",
+            f"link set {management(cloud)} up",
+        )
+
+
+def wire_host(host: Host) -> None:
+    """A host's namespace with its three devices: `mgmt`, `underlay`, and `br-phys`, which carries the tunnel's address.
+
+    br-phys is the local port of the bridge of that name. It is made here, before ovs-vswitchd takes it over, so that
+    the address is there from the first moment and outlives every restart of the switch.
+    """
+    cloud, namespace = host.cloud, host.namespace
+    if namespace not in namespaces(cloud):
+        run("ip", "netns", "add", namespace)
+    have = _links(namespace)
+    if "mgmt" not in have:
+        _batch(
+            f"link add {namespace} type veth peer name mgmt netns {namespace}",
+            f"link set {namespace} master {management(cloud)} up",
+        )
+        _batch("link set lo up", f"addr add {host.address}/{PREFIX} dev mgmt", "link set mgmt up", namespace=namespace)
+    if "underlay" not in have:
+        _batch(
+            f"link add {host.name} mtu {UNDERLAY_MTU} type veth"
+            f" peer name underlay mtu {UNDERLAY_MTU} netns {namespace}",
+            f"link set {host.name} master br0 up", namespace=underlay(cloud),
+        )
+        _batch("link set underlay up", namespace=namespace)
+    if "br-phys" not in have:
+        _batch(
+            "tuntap add br-phys mode tap",
+            f"link set br-phys mtu {UNDERLAY_MTU} up",
+            f"addr add {host.tunnel_ip}/{TUNNEL_ENDS.prefixlen} dev br-phys", namespace=namespace,
+        )
+
+
+def make_database(host: Host) -> None:
+    """An Open vSwitch database that holds br-phys already, so that nobody waits for the switch to configure it."""
+    file = host.dir / "conf.db"
+    if file.exists():
+        return
+    host.dir.mkdir(parents=True, exist_ok=True)
+    ports = {"br-phys": "internal", "underlay": "system"}
+    rows = [
+        {"op": "insert", "table": "Interface", "uuid-name": f"interface{number}",
+         "row": {"name": name, "type": kind, "mtu_request": UNDERLAY_MTU}}
+        for number, (name, kind) in enumerate(ports.items())
+    ] + [
+        {"op": "insert", "table": "Port", "uuid-name": f"port{number}",
+         "row": {"name": name, "interfaces": ["named-uuid", f"interface{number}"]}}
+        for number, name in enumerate(ports)
+    ] + [
+        {"op": "insert", "table": "Bridge", "uuid-name": "bridge",
+         "row": {"name": "br-phys", "datapath_type": "netdev",
+                 "ports": ["set", [["named-uuid", f"port{number}"] for number in range(len(ports))]]}},
+        {"op": "insert", "table": "Open_vSwitch",
+         "row": {"bridges": ["named-uuid", "bridge"], "external_ids": ["map", [["system-id", host.name]]]}},
+    ]
+    draft = file.with_name("conf.db.new")
+    draft.unlink(missing_ok=True)
+    run("ovsdb-tool", "create", str(draft), SCHEMA)
+    run("ovsdb-tool", "transact", str(draft), json.dumps(["Open_vSwitch", *rows]))
+    draft.replace(file)
+
+
+def unwire(cloud: Cloud) -> int:
+    """Remove every namespace and link of this cloud, known or forgotten; say how many there were."""
+    there = namespaces(cloud)
+    run("ip", "-batch", "-", given="".join(f"netns del {name}\n" for name in there))
+    # The kernel takes a dead namespace's veth ends away in its own time: ours must be gone when we say so.
+    left = links(cloud)
+    run("ip", "-force", "-batch", "-", given="".join(f"link del {name}\n" for name in left), check=False)
+    return len(there) + len(left)
+
+
+def _links(namespace: str | None = None) -> set[str]:
+    where = ("-n", namespace) if namespace else ()
+    return {link["ifname"] for link in json.loads(run("ip", *where, "-j", "link", "show") or "[]")}
+
+
+def _batch(*commands: str, namespace: str | None = None) -> None:
+    where = ("-n", namespace) if namespace else ()
+    run("ip", *where, "-batch", "-", given="".join(f"{command}\n" for command in commands))

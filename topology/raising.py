@@ -1,0 +1,94 @@
+"""Raising a cloud: wires, processes, schema, users; then waiting until all of it answers."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import entry_points
+
+import click
+
+from topology import api, links, processes, supervisor
+from topology.cloud import Cloud, Host
+from topology.credentials import write_clouds
+
+FIRST_HOSTS = 2
+
+
+def raise_cloud(cloud: Cloud, hosts: int | None, patience: float, say: Callable[[str], None]) -> dict[str, float]:
+    """Make whole what is wanted, from any state; returns seconds until each part was there."""
+    began = time.monotonic()
+    timings: dict[str, float] = {}
+
+    def reached(part: str) -> None:
+        timings[part] = round(time.monotonic() - began, 2)
+
+    cloud.make()
+    with _alone(cloud):
+        there = len(cloud.hosts())
+        say(f"Wiring {max(hosts or FIRST_HOSTS, there)} hosts")
+        _wire(cloud, max(hosts or 0, there) or FIRST_HOSTS)
+        reached("wired")
+        started = supervisor.ensure(cloud)
+        say("Starting the supervisor" if started else "This cloud's supervisor runs; it looks again")
+        if not processes.find(cloud, "api"):
+            say("Preparing the database and the first users")
+            _prepare(cloud)
+        write_clouds(cloud)
+        reached("prepared")
+    deadline = began + patience
+    _await(f"{cloud.url}/readyz", "api", cloud, deadline, say)
+    reached("api")
+    _await(f"{cloud.controller_url}/readyz", "controller", cloud, deadline, say)
+    for host in cloud.hosts():
+        _await(f"http://{host.door}/health", f"{host.name}/agent", cloud, deadline, say)
+    reached("hosts")
+    return timings
+
+
+def _wire(cloud: Cloud, count: int) -> None:
+    links.wire_cloud(cloud)
+
+    def build(number: int) -> None:
+        host = Host(cloud, number)
+        links.wire_host(host)
+        links.make_database(host)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(build, range(1, count + 1)))
+
+
+def _prepare(cloud: Cloud) -> None:
+    """The schema, then each room's first rows. In this process: another Python would cost a second."""
+    from unryu.db import upgrade
+
+    upgrade()
+    for room in sorted(entry_points(group="unryu.bootstrap")):
+        room.load()()
+    (cloud.state / "run" / "prepared").touch()  # the supervisor waits for it
+
+
+def _await(url: str, process: str, cloud: Cloud, deadline: float, say: Callable[[str], None]) -> None:
+    say(f"Waiting for {process}")
+    while True:
+        try:
+            api.call("GET", url, timeout=2)
+            return
+        except api.Refused as error:
+            if time.monotonic() > deadline:
+                log = cloud.state / "log" / f"{process.replace('/', '-')}.log"
+                raise click.ClickException(f"{process} is not ready: {error.message} Its log: {log}") from None
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def _alone(cloud: Cloud) -> Iterator[None]:
+    """Two hands on one cloud take turns."""
+    lock = os.open(cloud.state / "run" / "up.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)

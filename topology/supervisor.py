@@ -1,0 +1,171 @@
+"""The supervisor of a cloud on one machine: starts what is wanted, and again what died.
+
+It holds nothing that would be lost with it: what it starts goes on without it, and its successor finds all that by the
+environment (topology/processes.py) and watches it through pidfds, which do not ask for parenthood.
+"""
+
+import fcntl
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from topology.cloud import Cloud, python
+from topology.processes import SUPERVISOR, Found, Process, end, find, wanted
+
+BACKOFF = (0.1, 5.0)  # seconds before the second start, and at most
+STEADY = 10.0  # seconds; who lived longer is started again at once
+LOG_SIZE = 5_000_000  # bytes; then the log begins anew and the old one is kept once
+LOOK_AGAIN = 0.02  # seconds, while something waits for what another has yet to make
+
+
+@dataclass
+class Watch:
+    """What the supervisor knows of one wanted process."""
+
+    pidfd: int | None = None
+    pid: int = 0
+    since: float = 0.0
+    delay: float = BACKOFF[0]
+    not_before: float = 0.0
+
+
+class Supervisor:
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.wanted: dict[str, Process] = {}
+        self.watches: dict[str, Watch] = {}
+        self.stopping = False
+        self.reread = True
+
+    def run(self) -> None:
+        wakeup, notify = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(notify)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
+        signal.signal(signal.SIGINT, lambda *_: setattr(self, "stopping", True))
+        signal.signal(signal.SIGHUP, lambda *_: setattr(self, "reread", True))
+        while not self.stopping:
+            if self.reread:
+                self.reread = False
+                self.wanted = {process.name: process for process in wanted(self.cloud)}
+            self.converge(time.monotonic())
+            self.wait(wakeup)
+
+    def converge(self, now: float) -> None:
+        """Whatever is wanted, not watched and may start: adopt it if it lives, else start it."""
+        due = [
+            name for name, process in self.wanted.items()
+            if self._idle(name) and self._watch(name).not_before <= now and process.needs.exists()
+        ]
+        if not due:
+            return
+        living = find(self.cloud)
+        for name in due:
+            process, watch = self.wanted[name], self._watch(name)
+            mine = [one for one in living if one.process == name]
+            pid = _working(process, mine)
+            if pid is None:
+                end((one.pid for one in mine), patience=0)  # workers whose master died hold its port
+                pid = _spawn(self.cloud, name, process.command, process.environment)
+                say(f"started {name}, pid {pid}")
+            else:
+                say(f"found {name} alive, pid {pid}")
+            with suppress(ProcessLookupError):  # an adopted one died this moment: the next round sees it
+                watch.pid, watch.since, watch.pidfd = pid, now, os.pidfd_open(pid)
+
+    def wait(self, wakeup: int) -> None:
+        """Until a process ends, a signal comes, or something may be started."""
+        poll = select.poll()
+        poll.register(wakeup, select.POLLIN)
+        ends = {watch.pidfd: name for name, watch in self.watches.items() if watch.pidfd is not None}
+        for pidfd in ends:
+            poll.register(pidfd, select.POLLIN)
+        idle = any(self._idle(name) for name in self.wanted)
+        events = poll.poll(LOOK_AGAIN * 1000 if idle else 10_000)
+        if not events and not idle:
+            self.trim_logs()
+        for fd, _ in events:
+            if fd == wakeup:
+                os.read(wakeup, 4096)
+            else:
+                self.ended(ends[fd], time.monotonic())
+
+    def ended(self, name: str, now: float) -> None:
+        watch = self.watches[name]
+        assert watch.pidfd is not None
+        os.close(watch.pidfd)
+        watch.pidfd = None
+        how = ""
+        with suppress(ChildProcessError):  # an adopted one is init's child, not ours
+            how = f" with {_words(os.waitpid(watch.pid, os.WNOHANG)[1])}"
+        steady = now - watch.since >= STEADY
+        watch.delay = BACKOFF[0] if steady else min(watch.delay * 2, BACKOFF[1])
+        watch.not_before = now + (0 if steady else watch.delay)
+        say(f"{name}, pid {watch.pid}, ended{how}; starting it again in {max(0.0, watch.not_before - now):.1f} s")
+
+    def trim_logs(self) -> None:
+        """Copy and truncate, since every writer holds its file open (to append, so it goes on at the new end)."""
+        for path in (self.cloud.state / "log").glob("*.log"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_size > LOG_SIZE:
+                    shutil.copyfile(path, path.with_suffix(".log.1"))
+                    os.truncate(path, 0)
+
+    def _watch(self, name: str) -> Watch:
+        return self.watches.setdefault(name, Watch())
+
+    def _idle(self, name: str) -> bool:
+        return self._watch(name).pidfd is None
+
+
+def _working(process: Process, found: list[Found]) -> int | None:
+    """The pid whose end means that this process must be started, if one lives."""
+    leaders = [one.pid for one in found if one.leader]
+    if leaders:
+        return leaders[0]
+    return found[0].pid if found and process.monitored else None
+
+
+def _words(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return f"exit code {os.waitstatus_to_exitcode(status)}"
+
+
+def say(sentence: str) -> None:
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} supervisor: {sentence}", file=sys.stderr, flush=True)
+
+
+def serve() -> None:
+    """What `unryu serve supervisor` runs, until SIGTERM; the processes stay."""
+    cloud = Cloud.here()
+    lock = os.open(cloud.state / "run" / "supervisor.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another supervisor serves this cloud already")
+        return
+    Supervisor(cloud).run()
+
+
+def ensure(cloud: Cloud) -> bool:
+    """Start the cloud's supervisor, or tell the one that lives to look again. Says whether it was started."""
+    living = [one for one in find(cloud, SUPERVISOR) if one.leader]
+    if living:
+        os.kill(living[0].pid, signal.SIGHUP)
+        return False
+    _spawn(cloud, SUPERVISOR, python("serve", SUPERVISOR), cloud.environment(SUPERVISOR))
+    return True
+
+
+def _spawn(cloud: Cloud, name: str, command: tuple[str, ...], environment: dict[str, str]) -> int:
+    """In a session of its own, writing to its own log: it needs us for nothing from here on."""
+    with (cloud.state / "log" / f"{name.replace('/', '-')}.log").open("ab") as log:
+        return subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+        ).pid
