@@ -169,8 +169,8 @@ def flow(table: Table, priority: int, match: bytes, *actions: bytes | Jump) -> F
             onward = encoded
     encoded = b"".join(applied)
     if encoded:
-        if len(encoded) > 0xFF00:
-            raise ValueError(f"a flow of table {table.name} has {len(encoded)} bytes of actions: too long for a message")
+        if len(encoded) > 0xF000:  # a message holds 64 KiB
+            raise ValueError(f"a flow of table {table.name} has {len(encoded)} bytes of actions: that is too long")
         encoded = _APPLY(4, 8 + len(encoded)) + encoded
     return Flow(table.bridge, table.number, priority, match, encoded + onward)
 

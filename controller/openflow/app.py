@@ -1,0 +1,392 @@
+"""Switches come, answer and go: the one door to os-ken.
+
+os-ken speaks the handshake, and encodes and parses what is rare (`Connection.ask`). Its server and threads stay unused:
+in its native hub nothing can be killed, events never time out, a dead switch is never noticed and two threads a bridge
+wait for ever. Here one thread owns every socket.
+"""
+
+import logging
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, NamedTuple
+
+from os_ken.controller import ofp_event, ofp_handler
+from os_ken.controller.controller import Datapath
+from os_ken.controller.handler import CONFIG_DISPATCHER, MAIN_DISPATCHER, register_instance, set_ev_handler
+from os_ken.exception import OSKenException
+from os_ken.ofproto import ofproto_parser, ofproto_v1_3
+
+from controller.openflow import wire
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS = 5.0  # for who connects and does not say who it is
+_READ = 256 * 1024
+_BOTH_WAYS = selectors.EVENT_READ | selectors.EVENT_WRITE
+
+
+class ConnectionLost(Exception):
+    """The switch went away."""
+
+
+class NoAnswer(TimeoutError):
+    """The switch is there but does not answer."""
+
+
+class Message(NamedTuple):
+    """A message from a switch, as it came."""
+
+    type: int
+    xid: int
+    data: bytes
+
+
+class Replies:
+    """What a switch answers to the xids someone asked with."""
+
+    def __init__(self, connection: "Connection", xids: range) -> None:
+        self.xids = xids
+        self.queue: SimpleQueue[Message | None] = SimpleQueue()
+        self._connection = connection
+
+    def next(self, timeout: float) -> Message:
+        try:
+            message = self.queue.get(timeout=timeout)
+        except Empty:
+            raise NoAnswer(f"switch {self._connection} did not answer within {timeout:g} s") from None
+        if message is None:
+            raise ConnectionLost(f"switch {self._connection} went away")
+        return message
+
+
+class Connection(Datapath):
+    """One switch that is here. Any thread may send and ask; only the thread of `Switches` reads and closes."""
+
+    supported_ofp_version = frozenset({ofproto_v1_3.OFP_VERSION})
+
+    def __init__(self, sock: socket.socket, address: tuple[str, int], wake: Callable[["Connection"], None]) -> None:
+        super().__init__(sock, address)
+        self.set_version(ofproto_v1_3.OFP_VERSION)
+        sock.setblocking(False)
+        self.came = self.heard = self.asked = monotonic()
+        self.unsent: deque[memoryview] = deque()
+        self.unread = bytearray()
+        self.closing = ""  # why, once it is
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._watching: list[Replies] = []
+        self._next_xid = 1
+
+    def __str__(self) -> str:
+        return f"{self.id or 0:016x} at {self.address[0]}:{self.address[1]}"
+
+    @property
+    def dpid(self) -> int:
+        return self.id
+
+    def set_state(self, state: str) -> None:
+        self.state = state
+
+    def set_xid(self, message: Any) -> int:
+        xid = self._xids(1).start
+        message.set_xid(xid)
+        return xid
+
+    def send(self, data: bytes, close_socket: bool = False) -> bool:
+        with self._lock:
+            if self.closing:
+                raise ConnectionLost(f"switch {self} went away: {self.closing}")
+            self.unsent.append(memoryview(data))
+            if len(self.unsent) == 1:
+                self._send_unsent()
+            waiting = bool(self.unsent)
+        if close_socket:
+            self.close("the handshake failed")
+        elif waiting:
+            self._wake(self)
+        return True
+
+    def flush(self) -> bool:
+        """Send what the socket takes; true when nothing is left."""
+        with self._lock:
+            self._send_unsent()
+            return not self.unsent
+
+    def _send_unsent(self) -> None:
+        try:
+            while self.unsent:
+                sent = self.socket.send(self.unsent[0])
+                if sent < len(self.unsent[0]):
+                    self.unsent[0] = self.unsent[0][sent:]
+                    return
+                self.unsent.popleft()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.unsent.clear()
+            self.closing = self.closing or str(error)
+            self._wake(self)
+
+    def close(self, why: str = "closed by us") -> None:
+        self.closing = self.closing or why
+        self._wake(self)
+
+    def _xids(self, count: int) -> range:
+        with self._lock:
+            if self._next_xid + count > 0xFFFFFFFF:
+                self._next_xid = 1
+            self._next_xid += count
+            return range(self._next_xid - count, self._next_xid)
+
+    @contextmanager
+    def watch(self, count: int) -> Iterator[Replies]:
+        """Xids of one's own, and what the switch answers to them (errors too)."""
+        replies = Replies(self, self._xids(count))
+        with self._lock:
+            if self.closing:
+                raise ConnectionLost(f"switch {self} went away: {self.closing}")
+            self._watching.append(replies)
+        try:
+            yield replies
+        finally:
+            with self._lock:
+                self._watching.remove(replies)
+
+    def ask(self, message: Any, timeout: float = 5.0) -> list[Any]:
+        """Send one of os-ken's messages; its replies, errors among them, up to the barrier behind it."""
+        with self.watch(2) as replies:
+            message.set_xid(replies.xids[0])
+            message.serialize()
+            self.send(bytes(message.buf) + wire.barrier(replies.xids[1]))
+            answers, deadline = [], monotonic() + timeout
+            while (answer := replies.next(max(0.0, deadline - monotonic()))).xid != replies.xids[1]:
+                answers.append(self.parse(answer.data))
+            return answers
+
+    def parse(self, data: bytes) -> Any:
+        return ofproto_parser.msg(self, *wire.HEADER.unpack_from(data), data)
+
+    def deliver(self, message: Message) -> bool:
+        with self._lock:
+            for replies in self._watching:
+                if message.xid in replies.xids:
+                    replies.queue.put(message)
+                    return True
+        return False
+
+    def gone(self) -> None:
+        """Whoever waits shall know."""
+        with self._lock:
+            self.unsent.clear()
+            for replies in self._watching:
+                replies.queue.put(None)
+
+
+class _Handshake(ofp_handler.OFPHandler):
+    """os-ken's handshake without its server and without asking for ports, which agents report."""
+
+    @set_ev_handler(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)
+    def switch_features_handler(self, event: Any) -> None:
+        event.msg.datapath.id = event.msg.datapath_id
+        event.msg.datapath.set_state(MAIN_DISPATCHER)
+
+
+class Switches:
+    """The switches connected to the given addresses, and to no other address of this machine.
+
+    `on_up` and `on_down` are called once each for a connection, from the thread that serves all of them: they must not
+    wait for a switch, and a push belongs into another thread.
+    """
+
+    def __init__(self, listen: Iterable[tuple[str, int]], known: Callable[[int], bool],
+                 on_up: Callable[[Connection], None], on_down: Callable[[Connection], None],
+                 keepalive: float = 0.3, dead_after: float = 0.9) -> None:
+        self._known, self._on_up, self._on_down = known, on_up, on_down
+        self._keepalive, self._dead_after = keepalive, dead_after
+        self._listen = list(listen)
+        self._listeners: list[socket.socket] = []
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._ear = socket.socketpair()
+        self._woken: deque[Connection] = deque()
+        self._connections: set[Connection] = set()  # all that are open, known yet or not
+        self._up: dict[int, Connection] = {}
+        self._refused: set[int] = set()  # so that each is said once
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="switches", daemon=True)
+        self._handshake = _Handshake()
+        register_instance(self._handshake)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        return [listener.getsockname()[:2] for listener in self._listeners]
+
+    def start(self) -> None:
+        for host, port in self._listen:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            # After an outage a thousand hosts come at once.
+            listener = socket.create_server((host, port), family=family, backlog=1024)
+            listener.setblocking(False)
+            self._listeners.append(listener)
+            self._selector.register(listener, selectors.EVENT_READ)
+        self._ear.setblocking(False)
+        self._bell.setblocking(False)
+        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._ring()
+        self._thread.join()
+
+    def _ring(self) -> None:
+        try:
+            self._bell.send(b"!")
+        except BlockingIOError:
+            return  # it is ringing
+
+    def _wake(self, connection: Connection) -> None:
+        self._woken.append(connection)
+        self._ring()
+
+    def _run(self) -> None:
+        try:
+            looked = monotonic()
+            while not self._stopping:
+                for key, events in self._selector.select(self._keepalive / 6):
+                    if key.fileobj is self._ear:
+                        self._ear.recv(4096)
+                    elif isinstance(key.data, Connection):
+                        self._serve(key.data, events)
+                    elif isinstance(key.fileobj, socket.socket):
+                        self._accept(key.fileobj)
+                while self._woken:
+                    connection = self._woken.popleft()
+                    if connection in self._connections and not connection.closing:
+                        self._selector.modify(connection.socket, _BOTH_WAYS, connection)
+                now = monotonic()
+                self._look(now, late=now - looked > self._keepalive)
+                looked = now
+        finally:
+            for connection in list(self._connections):
+                connection.close("the controller stops")
+                self._drop(connection)
+            for sock in (*self._listeners, self._bell, self._ear):
+                sock.close()
+            self._selector.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, address = listener.accept()
+        except OSError as error:  # it left again, or we have no descriptors left: the next round tries again
+            log.warning("a switch could not be accepted: %s", error)
+            return
+        connection = Connection(sock, address, self._wake)
+        self._connections.add(connection)
+        self._selector.register(sock, selectors.EVENT_READ, connection)
+        connection.send_msg(connection.ofproto_parser.OFPHello(connection))
+
+    def _serve(self, connection: Connection, events: int) -> None:
+        if events & selectors.EVENT_WRITE and connection.flush():
+            self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
+        if not events & selectors.EVENT_READ:
+            return
+        try:
+            received = connection.socket.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            connection.close(str(error))
+            return
+        if not received:
+            connection.close("it hung up")
+            return
+        connection.heard = monotonic()
+        unread = connection.unread
+        unread += received
+        at = 0
+        while len(unread) - at >= 8 and not connection.closing:
+            _, kind, length, xid = wire.HEADER.unpack_from(unread, at)
+            if length < 8:
+                connection.close("it does not speak OpenFlow")
+            elif len(unread) - at < length:
+                break
+            else:
+                self._take(connection, Message(kind, xid, bytes(unread[at:at + length])))
+                at += length
+        del unread[:at]
+
+    def _take(self, connection: Connection, message: Message) -> None:
+        if message.type == wire.ECHO_REQUEST:
+            connection.send(wire.echo_reply(message.data))
+        elif message.type == wire.ECHO_REPLY or connection.deliver(message):
+            return
+        elif connection.state != MAIN_DISPATCHER:
+            self._shake_hands(connection, message)
+        elif message.type == wire.ERROR:
+            log.warning("switch %s complains, and nobody waits for it: %s", connection, wire.complaint(message.data))
+
+    def _shake_hands(self, connection: Connection, message: Message) -> None:
+        try:
+            parsed = connection.parse(message.data)
+        except (OSKenException, AssertionError) as error:
+            connection.close(f"it does not speak OpenFlow 1.3: {error}")
+            return
+        if parsed is None:
+            connection.close("it does not speak OpenFlow 1.3")
+            return
+        event = ofp_event.ofp_msg_to_ev(parsed)
+        for handler in list(self._handshake.get_handlers(event, connection.state)):
+            handler(event)
+        if connection.state == MAIN_DISPATCHER:
+            self._introduced(connection)
+
+    def _introduced(self, connection: Connection) -> None:
+        dpid = connection.dpid
+        if not self._known(dpid):
+            connection.close("its datapath id is no host's of ours")
+            if dpid not in self._refused:
+                self._refused.add(dpid)
+                log.warning("switch %s is refused: no host has reported a bridge with this datapath id", connection)
+            return
+        self._refused.discard(dpid)
+        before = self._up.get(dpid)
+        if before:
+            before.close("it connected again")
+            self._drop(before)
+        self._up[dpid] = connection
+        log.info("switch %s is here", connection)
+        self._on_up(connection)
+
+    def _look(self, now: float, late: bool) -> None:
+        """Who is to be asked for a sign of life, and who has shown none."""
+        for connection in list(self._connections):
+            if late:
+                connection.heard = now  # it is we who slept
+            silent = now - connection.heard
+            if connection.closing:
+                self._drop(connection)
+            elif self._up.get(connection.dpid) is not connection:
+                if now - connection.came > HANDSHAKE_SECONDS:
+                    connection.close("it did not say who it is")
+            elif silent > self._dead_after:
+                connection.close(f"silent for {silent:.1f} s")
+                self._drop(connection)
+            elif now - connection.asked > self._keepalive:
+                connection.asked = now
+                connection.send(wire.echo_request(0))
+
+    def _drop(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._selector.unregister(connection.socket)
+        connection.socket.close()
+        connection.gone()
+        if self._up.get(connection.dpid) is connection:
+            del self._up[connection.dpid]
+            log.warning("switch %s is gone: %s", connection, connection.closing)
+            self._on_down(connection)
