@@ -1,0 +1,159 @@
+"""The three bridges of a host, what joins them, and who controls them: wanted, compared, mended in one transaction."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, NamedTuple
+
+from ovsagent.ovsdb import New, Operation, Row, Tables, insert, members, mutate, update
+
+WATCH = {
+    "Open_vSwitch": ("bridges", "cur_cfg"),
+    "Bridge": ("name", "ports", "controller", "datapath_type", "protocols", "fail_mode", "other_config",
+               "external_ids"),
+    "Port": ("name", "interfaces", "tag", "trunks", "vlan_mode"),
+    "Interface": ("name", "type", "options", "ofport", "ofport_request", "external_ids", "error", "link_state",
+                  "ifindex"),
+    "Controller": ("target", "connection_mode", "inactivity_probe", "max_backoff"),
+}
+
+PORT: Row = {"tag": (), "trunks": (), "vlan_mode": ()}      # no VLAN behaviour: tags are words of our own flows
+# A switch that lost its controller tries again within a second; the probe is for a controller whose machine is gone.
+CONTROLLER: Row = {"connection_mode": "out-of-band", "inactivity_probe": 5000, "max_backoff": 1000}
+NONE = ((), -1)     # an ofport that vswitchd has not given, or cannot give
+BRIDGES = ("br-int", "br-tun", "br-ex")
+
+
+class Fixed(NamedTuple):
+    """A port that every host has. Names are unique in a database, roles only on their bridge."""
+
+    bridge: str
+    role: str
+    name: str
+    ofport: int
+    type: str
+    options: dict[str, str]
+
+
+FIXED = (
+    Fixed("br-int", "patch-tun", "patch-tun", 1, "patch", {"peer": "patch-int"}),
+    Fixed("br-int", "patch-ex", "patch-ex", 2, "patch", {"peer": "patch-ex-int"}),
+    Fixed("br-tun", "patch-int", "patch-int", 1, "patch", {"peer": "patch-tun"}),
+    Fixed("br-tun", "vxlan", "vxlan", 2, "vxlan", {"remote_ip": "flow", "key": "flow"}),
+    Fixed("br-ex", "patch-int", "patch-ex-int", 1, "patch", {"peer": "patch-ex"}),
+)
+
+
+@dataclass(frozen=True)
+class Bridge:
+    columns: Row
+    ports: Mapping[str, Row] = field(default_factory=dict)      # name, and the columns of its one interface
+    controllers: tuple[str, ...] | None = None                  # None: whatever is set stays
+
+
+def datapath_ids(cloud: str, host: str) -> dict[str, str]:
+    """Known before a bridge ever connects, and the same in every life of the host."""
+    common = hashlib.blake2b(f"{cloud}/{host}".encode(), digest_size=7).hexdigest()
+    return {bridge: f"{common}{number:02x}" for number, bridge in enumerate(BRIDGES, start=1)}
+
+
+def wanted(cloud: str, host: str, tunnel_ip: str, controllers: tuple[str, ...] | None) -> dict[str, Bridge]:
+    def ports(bridge: str) -> dict[str, Row]:
+        return {bridge: {"type": "internal"}} | {
+            port.name: {
+                "type": port.type, "ofport_request": port.ofport,
+                "options": port.options | ({} if port.type == "patch" else {"local_ip": tunnel_ip}),
+            }
+            for port in FIXED if port.bridge == bridge
+        }
+
+    return {
+        bridge: Bridge(
+            columns={
+                "datapath_type": "netdev", "protocols": "OpenFlow13", "fail_mode": "secure",
+                "other_config": {"disable-in-band": "true", "datapath-id": datapath},
+            },
+            ports=ports(bridge), controllers=controllers,
+        )
+        for bridge, datapath in datapath_ids(cloud, host).items()
+    }
+
+
+def with_ports(bridges: Mapping[str, Bridge], name: str, ports: Mapping[str, Row]) -> dict[str, Bridge]:
+    return {**bridges, name: replace(bridges[name], ports={**bridges[name].ports, **ports})}
+
+
+def ofports(have: Tables) -> dict[str, dict[str, int]]:
+    """Bridge, role, number: of the fixed ports that vswitchd has."""
+    found: dict[str, dict[str, int]] = {bridge: {} for bridge in BRIDGES}
+    for port in FIXED:
+        if port.name in have.interfaces:
+            number = have["Interface"][have.interfaces[port.name]]["ofport"]
+            if number not in NONE:
+                found[port.bridge][port.role] = number
+    return found
+
+
+def difference(want: Mapping[str, Bridge], have: Tables) -> list[Operation]:
+    """The operations of the one transaction that makes it so. What nobody wants here is not ours to remove."""
+    names = (New(f"row{number}") for number in count())
+    operations: list[Operation] = []
+
+    def new(table: str, row: Row) -> New:
+        operations.append(insert(table, row, name := next(names)))
+        return name
+
+    def mend(table: str, uuid: Any, row: Row) -> None:
+        if changes := changed(have[table][uuid], row):
+            operations.append(update(table, uuid, changes))
+
+    if not have["Open_vSwitch"]:
+        new("Open_vSwitch", {"bridges": ()})
+    for name, bridge in want.items():
+        uuid = have.bridges.get(name)
+        held = members(have["Bridge"][uuid]["ports"]) if uuid else ()
+        if uuid:
+            mend("Bridge", uuid, bridge.columns)
+        else:
+            added = new("Bridge", {"name": name, **bridge.columns})
+            operations.append(mutate("Open_vSwitch", {}, ("bridges", "insert", added)))
+
+        for port_name, interface in bridge.ports.items():
+            port = have.ports.get(port_name)
+            if port is None:
+                of = new("Interface", {"name": port_name, **interface})
+                added = new("Port", {"name": port_name, "interfaces": of, **PORT})
+                operations.append(mutate("Bridge", {"name": name}, ("ports", "insert", added)))
+                continue
+            mend("Port", port, PORT)
+            if port_name in have.interfaces:
+                mend("Interface", have.interfaces[port_name], interface)
+            if port not in held:
+                operations += [
+                    mutate("Bridge", {"name": row["name"]}, ("ports", "delete", port))
+                    for row in have["Bridge"].values() if port in members(row["ports"])
+                ]
+                operations.append(mutate("Bridge", {"name": name}, ("ports", "insert", port)))
+
+        if bridge.controllers is None:
+            continue
+        set_now = members(have["Bridge"][uuid]["controller"]) if uuid else ()
+        known = {have["Controller"][row]["target"]: row for row in set_now}
+        for row in known.values():
+            mend("Controller", row, CONTROLLER)
+        if known.keys() != set(bridge.controllers):
+            rows = tuple(known.get(target) or new("Controller", {"target": target, **CONTROLLER})
+                         for target in bridge.controllers)
+            operations.append(update("Bridge", uuid, {"controller": rows}) if uuid else
+                              mutate("Bridge", {"name": name}, ("controller", "insert", rows)))
+    return operations
+
+
+def changed(have: Row, want: Row) -> Row:
+    """The columns to write. Of a map other keys stay, except that a stray option would change what a port is."""
+    full = {
+        column: have[column] | value if isinstance(value, dict) and column != "options" else value
+        for column, value in want.items()
+    }
+    return {column: value for column, value in full.items() if have[column] != value}

@@ -1,0 +1,130 @@
+"""The agent's process: wires the parts, and keeps the host as it should be for as long as it lives."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from ovsagent import bridges, door, report
+from ovsagent.log import setup
+from ovsagent.ovsdb import Client, Lost, Refused
+from ovsagent.vif import Vifs
+
+log = logging.getLogger("agent")
+
+RETRY = 1.0         # seconds until a refused transaction is tried again
+
+
+class Agent:
+    """Level-triggered: a change of the database, or a report taken, only says "look again"."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        secret = Path(settings["secret_file"]).read_text().strip()
+        self.woken = threading.Event()
+        self.admitted = False       # the controller has heard of us, so it will let our bridges in
+        self.wired = False
+        self.connection = 0         # the database's, when we last looked
+        self.mended = 0
+        self.ovsdb = Client(Path(settings["ovsdb"]), bridges.WATCH, on_change=self.woken.set)
+        self.vifs = Vifs(self.ovsdb)
+        self.reporter = report.Reporter(settings["controller_url"], settings["host"], secret, on_taken=self.admit)
+        self.door = door.serve(door.Door(
+            secret, self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures), settings["listen"])
+        self.identity = {
+            "host": settings["host"], "tunnel_ip": settings["tunnel_ip"], "mappings": settings["bridge_mappings"],
+            "datapaths": bridges.datapath_ids(settings["cloud"], settings["host"]),
+        }
+
+    def start(self) -> None:
+        self.ovsdb.start()
+        self.reporter.start()
+        threading.Thread(target=self.door.serve_forever, name="door", daemon=True).start()
+        threading.Thread(target=self.keep, name="keep", daemon=True).start()
+        log.info("started", extra={"host": self.settings["host"], "vifs": len(self.vifs.known)})
+
+    def stop(self) -> None:
+        log.info("stopping; bridges and flows stay as they are")
+        self.door.shutdown()
+        self.reporter.stop()
+        self.ovsdb.stop()
+
+    def admit(self) -> None:
+        if not self.admitted:
+            self.admitted = True
+            self.woken.set()
+
+    def keep(self) -> None:
+        refused = False
+        while True:
+            self.woken.wait(RETRY if refused else None)
+            self.woken.clear()
+            try:
+                if self.ovsdb.connected:
+                    self.tell()
+                    self.mend()
+                refused = False
+            except (Lost, Refused) as error:
+                if not refused:
+                    log.warning("the host is not as it should be; trying again until it is", extra={"reason": error})
+                refused = True
+
+    def tell(self) -> None:
+        """Before anything is mended, since somebody waits for the news of a plug. A host half wired is no news."""
+        tables, connection = self.ovsdb.tables, self.ovsdb.connections
+        now = report.full(self.identity, tables)
+        self.wired = sum(map(len, now["ofports"].values())) == len(bridges.FIXED)
+        if self.wired:
+            self.reporter.tell(now, again=connection != self.connection)
+            self.connection = connection
+
+    def mend(self) -> None:
+        wanted = bridges.wanted(
+            self.settings["cloud"], self.settings["host"], self.settings["tunnel_ip"],
+            tuple(self.settings["openflow"]) if self.admitted else None)
+        with self.vifs.lock:
+            tables = self.ovsdb.tables
+            wanted = bridges.with_ports(wanted, "br-int", self.vifs.ports(tables))
+            if operations := bridges.difference(wanted, tables) + self.vifs.pins(tables):
+                self.mended += 1
+                log.info("mending", extra={"what": " ".join(f"{each['op']}:{each['table']}" for each in operations)})
+                self.ovsdb.transact(*operations)
+
+    def health(self) -> dict[str, Any]:
+        wired = self.ovsdb.connected and self.wired
+        return {"ready": wired and self.reporter.taken, "ovsdb": self.ovsdb.connected, "wired": wired,
+                "reported": self.reporter.taken}
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "vifs": len(report.vifs(self.ovsdb.tables)), "wired": self.wired, "ovsdb_connected": self.ovsdb.connected,
+            "ovsdb_connections_total": self.ovsdb.connections, "ovsdb_transactions_total": self.ovsdb.transactions,
+            "mendings_total": self.mended, "reports_whole_total": self.reporter.sent["PUT"],
+            "reports_delta_total": self.reporter.sent["PATCH"], "report_failures_total": self.reporter.failures,
+            "report_taken": self.reporter.taken,
+        }
+
+
+def end(failure: threading.ExceptHookArgs) -> None:
+    """A thread of ours has a fault we did not foresee: better a new process than half an agent."""
+    log.critical("ending", exc_info=failure.exc_value)
+    os._exit(1)
+
+
+def main(settings: dict[str, Any]) -> None:
+    setup(settings["host"])
+    threading.excepthook = end
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)       # before the threads start, so that none of them is asked
+    agent = Agent(settings)
+    agent.start()
+    signal.sigwait(signals)
+    agent.stop()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

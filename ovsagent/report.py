@@ -1,0 +1,160 @@
+"""What the controller is told about this host: all of it at first and as a heartbeat, the differences at once."""
+
+import http.client
+import json
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from ovsagent.bridges import NONE, ofports
+from ovsagent.ovsdb import Row, Tables
+
+log = logging.getLogger("report")
+
+Report = dict[str, Any]
+
+HEARTBEAT = 5.0
+RETRY = (0.05, 1.0)     # seconds from one attempt to the next: at first, and at most
+TIMEOUT = 5.0
+
+
+def vifs(have: Tables) -> dict[str, Row]:
+    """Every VIF of the host by its port id, whoever plugged it, with what vswitchd made of it."""
+    found = {}
+    for row in have["Interface"].values():
+        port_id = row["external_ids"].get("iface-id")
+        ofport = row["ofport_request"] if row["ofport"] in NONE else row["ofport"]
+        if port_id is None or ofport == ():
+            continue
+        error = trouble(row)
+        link = "up" if row["link_state"] == "up" and not error else "down"
+        found[port_id] = {"ofport": ofport, "link": link, "mac": row["external_ids"].get("attached-mac", "")}
+        if error:
+            found[port_id]["error"] = error
+    return found
+
+
+def trouble(interface: Row) -> str:
+    if interface["error"] != () or interface["ofport"] == -1:
+        return str(interface["error"] or f"vswitchd cannot use {interface['name']}")
+    if interface["ifindex"] == 0:
+        return f"the device {interface['name']} is gone"
+    return ""
+
+
+def full(identity: Report, have: Tables) -> Report:
+    return {**identity, "ofports": ofports(have), "vifs": vifs(have)}
+
+
+def delta(told: Report, now: Report) -> Report | None:
+    """What became of the VIFs; None when something else changed too, so that only a whole report will do."""
+    if {**told, "vifs": None} != {**now, "vifs": None}:
+        return None
+    before, after = told["vifs"], now["vifs"]
+    changed = (port for port in before.keys() | after.keys() if before.get(port) != after.get(port))
+    return {"vifs": {port: after.get(port) for port in changed}}
+
+
+class Unwelcome(Exception):
+    """The controller answered, but took nothing."""
+
+
+class Reporter:
+    """One thread, one kept-alive connection, and always the latest state: what was missed meanwhile does not matter."""
+
+    def __init__(self, url: str, host: str, secret: str, on_taken: Callable[[], None]) -> None:
+        """`on_taken` is called whenever the controller has taken a whole report."""
+        where = urlsplit(url)
+        self.path = f"{where.path.rstrip('/')}/agents/{host}"
+        self.headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+        self.on_taken = on_taken
+        self.taken = False                      # the controller took the last report
+        self.sent = {"PUT": 0, "PATCH": 0}
+        self.failures = 0
+        self._latest: Report | None = None
+        self._told: Report | None = None        # what the controller knows; None: tell all of it
+        self._whole_at = 0.0
+        self._connection = http.client.HTTPConnection(where.netloc, timeout=TIMEOUT)
+        self._ear, self._bell = socket.socketpair()
+        self._again, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="report", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._bell.send(b"!")
+        self._thread.join(1)
+
+    def tell(self, report: Report, again: bool = False) -> None:
+        """This is how things are now; `again` tells all of it, also what the controller should know already."""
+        if again:
+            self._again.set()
+        if again or report != self._latest:
+            self._latest = report
+            self._bell.send(b"!")
+
+    def _run(self) -> None:
+        pause, said = RETRY[0], False
+        while not self._stopping.is_set():
+            try:
+                if self._latest:
+                    self._send(self._latest)
+                    if said:
+                        log.info("the controller takes reports again")
+                    pause, said = RETRY[0], False
+                self._rest()
+            except (OSError, http.client.HTTPException, Unwelcome) as error:
+                self._hang_up()
+                self.taken = False
+                self.failures += 1
+                if not said:
+                    log.warning("the controller takes no report; trying again until it does", extra={"reason": error})
+                    said = True
+                self._stopping.wait(pause)
+                pause = min(2 * pause, RETRY[1])
+
+    def _send(self, report: Report) -> None:
+        now = time.monotonic()
+        if self._again.is_set() or now >= self._whole_at + HEARTBEAT:
+            self._again.clear()
+            self._told = None
+        news = delta(self._told, report) if self._told else None
+        if news == {"vifs": {}}:
+            return
+        if news is None or self._request("PATCH", news) in (404, 409):
+            self._request("PUT", report)
+            self._whole_at = now
+        self._told, self.taken = report, True
+        if self._whole_at == now:
+            self.on_taken()
+
+    def _request(self, verb: str, body: Report) -> int:
+        self.sent[verb] += 1
+        self._connection.request(verb, self.path, json.dumps(body, separators=(",", ":")).encode(), self.headers)
+        answer = self._connection.getresponse()
+        sentence = answer.read(4096).decode(errors="replace")
+        if answer.status >= 400 and not (verb == "PATCH" and answer.status in (404, 409)):
+            raise Unwelcome(f"{verb} {self.path}: {answer.status} {sentence}")
+        return answer.status
+
+    def _rest(self) -> None:
+        """Until there is news, a heartbeat is due, or the controller goes away: its successor must hear all of it."""
+        line = self._connection.sock
+        due = max(0.0, self._whole_at + HEARTBEAT - time.monotonic()) if self._latest else HEARTBEAT
+        heard = select.select([self._ear, *filter(None, [line])], [], [], due)[0]
+        if self._ear in heard:
+            self._ear.recv(4096)
+        if line in heard:
+            self._hang_up()
+            self._stopping.wait(RETRY[0])
+
+    def _hang_up(self) -> None:
+        self._connection.close()
+        self._told = None

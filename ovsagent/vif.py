@@ -1,0 +1,175 @@
+"""Plugging: the one home of how a guest's interface comes to br-int and leaves it.
+
+What is plugged is remembered where it cannot be lost without the link itself: in the alias of the host's end of the
+veth pair. So an agent that starts again, or finds an empty database, knows every VIF and its OpenFlow port.
+"""
+
+import errno
+import logging
+import re
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+
+from ovsagent import links
+from ovsagent.bridges import NONE, Bridge, difference
+from ovsagent.ovsdb import Client, Operation, Row, Tables, members, mutate, update
+
+log = logging.getLogger("vif")
+
+FIRST, LAST = 100, 65000        # OpenFlow ports that the agent gives out; the fixed ports are below
+LAST_GIVEN = "unryu-last-vif"   # kept in br-int's external_ids: a number given again at once could meet its old flows
+PATIENCE = 5.0                  # seconds for vswitchd to take a port in
+
+_ALIAS = re.compile(r"unryu vif=(\S+) mac=(\S+) ofport=(\d+)")
+
+
+class Problem(Exception):
+    """A sentence for who asked, with the HTTP status that suits it."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Vif:
+    port_id: str
+    mac: str
+    ofport: int
+
+    @property
+    def device(self) -> str:
+        return "tap" + self.port_id[:11]
+
+    @property
+    def alias(self) -> str:
+        return f"unryu vif={self.port_id} mac={self.mac} ofport={self.ofport}"
+
+    @property
+    def interface(self) -> Row:
+        return {
+            "ofport_request": self.ofport,
+            "external_ids": {"iface-id": self.port_id, "attached-mac": self.mac, "iface-status": "active"},
+        }
+
+
+def remembered(alias: str) -> Vif | None:
+    found = _ALIAS.fullmatch(alias)
+    return Vif(found[1], found[2], int(found[3])) if found else None
+
+
+class Vifs:
+    """The VIFs of this host. One at a time is made or removed; the wait for vswitchd is outside that."""
+
+    def __init__(self, ovsdb: Client) -> None:
+        self.ovsdb = ovsdb
+        self.lock = threading.Lock()
+        known = (remembered(link.alias) for link in links.every())
+        self.known = {vif.port_id: vif for vif in known if vif}
+
+    def plug(self, port_id: str, mac: str, mtu: int, netns: str, ifname: str = "eth0") -> tuple[int, str]:
+        """The OpenFlow port and the device, once vswitchd has taken it. Again: the same; elsewhere: moved."""
+        with self.lock:
+            vif = self._linked(port_id, mac, mtu, netns, ifname)
+            self.known[port_id] = vif
+            if operations := self._port(vif):
+                self.ovsdb.transact(*operations)
+        return self._taken(port_id)
+
+    def recognise(self, port_id: str) -> tuple[int, str]:
+        """A device that somebody else makes and adds to br-int under this id, as libvirt does."""
+        return self._taken(port_id)
+
+    def unplug(self, port_id: str) -> None:
+        with self.lock:
+            self._remove(port_id)
+
+    def pins(self, tables: Tables) -> list[Operation]:
+        """Keep the number of a port that others made: a restarted vswitchd could give it another one."""
+        operations = []
+        for uuid, row in tables["Interface"].items():
+            if "iface-id" in row["external_ids"] and row["ofport_request"] == () and row["ofport"] not in NONE:
+                links.deafen(row["name"])
+                operations.append(update("Interface", uuid, {"ofport_request": row["ofport"]}))
+        return operations
+
+    def ports(self, tables: Tables) -> dict[str, Row]:
+        """What br-int should hold: every VIF whose port or whose link is there."""
+        gone = [vif for vif in self.known.values() if vif.device not in tables.ports and not links.find(vif.device)]
+        for vif in gone:
+            del self.known[vif.port_id]
+        return {vif.device: vif.interface for vif in self.known.values()}
+
+    def _linked(self, port_id: str, mac: str, mtu: int, netns: str, ifname: str) -> Vif:
+        """The veth pair as asked for; one that leads elsewhere, or was left half made, is replaced."""
+        device = Vif(port_id, mac, 0).device
+        try:
+            link = links.find(device)
+            old = remembered(link.alias) if link else None
+            if link and link.up and (old is None or old.port_id != port_id):
+                raise Problem(409, f"the name {device} is taken here by {link.alias or 'a link that is not ours'}")
+            if link and not (old and link.peer_namespace == links.namespace_number(netns)):
+                self._remove(port_id)
+                link = None
+            vif = Vif(port_id, mac, old.ofport if old else free_ofport(self.ovsdb.tables, self.known.values()))
+            if link is None:
+                links.create_pair(device, ifname, namespace=netns, mac=mac, mtu=mtu)
+                link = links.find(device)
+            assert link is not None, "it was there a moment ago, and only the lock's holder removes it"
+            links.shape_guest_end(link.peer, ifname, namespace=netns, mac=mac, mtu=mtu)
+            links.raise_host_end(device, alias=vif.alias, mtu=mtu)
+        except links.NoNamespace:
+            raise Problem(404, f"there is no network namespace {netns} here") from None
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                raise Problem(409, f"namespace {netns} has an interface {ifname} already") from None
+            raise Problem(400, f"no link with MAC {mac} and MTU {mtu} in namespace {netns}: {error.strerror}") from None
+        return vif
+
+    def _port(self, vif: Vif) -> list[Operation]:
+        tables = self.ovsdb.tables
+        if "br-int" not in tables.bridges:
+            raise Problem(503, "the bridges of this host are not wired yet")
+        operations = difference({"br-int": Bridge(columns={}, ports={vif.device: vif.interface})}, tables)
+        if vif.device not in tables.ports:
+            operations.append(mutate("Bridge", {"name": "br-int"}, ("external_ids", "delete", (LAST_GIVEN,)),
+                                     ("external_ids", "insert", {LAST_GIVEN: str(vif.ofport)})))
+        return operations
+
+    def _remove(self, port_id: str) -> None:
+        """Port first, then link, so that vswitchd never holds a port whose device is gone."""
+        self.known.pop(port_id, None)
+        tables, device = self.ovsdb.tables, Vif(port_id, "", 0).device
+        if uuid := tables.ports.get(device):
+            holders = [row["name"] for row in tables["Bridge"].values() if uuid in members(row["ports"])]
+            self.ovsdb.transact(*(mutate("Bridge", {"name": name}, ("ports", "delete", uuid)) for name in holders))
+        link = links.find(device)
+        if link and (remembered(link.alias) or not link.up):
+            links.delete(device)
+
+    def _taken(self, port_id: str) -> tuple[int, str]:
+        def look(tables: Tables) -> Row | None:
+            row = interface(tables, port_id)
+            return row if row and (row["ofport"] != () or row["error"] != ()) else None
+
+        row = self.ovsdb.wait(look, PATIENCE)
+        if row is None:
+            raise Problem(504, f"vswitchd has not taken port {port_id} in {PATIENCE:g} s; it will when it can")
+        if row["ofport"] in NONE:
+            raise Problem(500, f"vswitchd refuses port {port_id}: {row['error'] or 'no reason given'}")
+        return row["ofport"], row["name"]
+
+
+def interface(tables: Tables, port_id: str) -> Row | None:
+    return next((row for row in tables["Interface"].values() if row["external_ids"].get("iface-id") == port_id), None)
+
+
+def free_ofport(tables: Tables, known: Iterable[Vif]) -> int:
+    """The next number after the last one given that nobody holds."""
+    rows = tables["Interface"].values()
+    taken = {row[column] for row in rows for column in ("ofport", "ofport_request")} | {vif.ofport for vif in known}
+    bridge = tables["Bridge"][tables.bridges["br-int"]] if "br-int" in tables.bridges else {"external_ids": {}}
+    last = int(bridge["external_ids"].get(LAST_GIVEN, FIRST - 1))
+    return next(number for number in chain(range(last + 1, LAST + 1), range(FIRST, last + 1)) if number not in taken)
