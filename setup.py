@@ -15,6 +15,9 @@ setup(
         "openstacksdk", "os-ken", "oslo.policy", "prometheus-client", "psycopg[binary]", "pydantic", "pydantic-settings",
         "pyroute2", "python-openstackclient", "PyYAML", "rich", "SQLAlchemy", "structlog",
     ],
+    extras_require={
+        "test": ["hypothesis", "mypy", "pytest", "ruff", "scapy", "types-PyYAML"],
+    },
     entry_points={
         "console_scripts": ["unryu = unryu.cli:main"],
         # A room's verbs: name on the command line = the click command. Loaded only when called.

@@ -1,0 +1,32 @@
+# `make demo` and `make test` are the two to begin with; both set up what they need (README.md).
+.PHONY: setup demo test check up down bench lock clean
+PYTHON = .venv/bin/python
+
+setup:
+	@.ci/setup
+
+demo: setup  ## the main job on two hosts, step by step, and everything cleaned
+	@$(PYTHON) -m topology.demo
+
+test: setup  ## everything, as root: real switches, whole small clouds, PostgreSQL
+	@$(PYTHON) -m pytest
+
+check: setup  ## the quick loop: style, types, and what needs no switch
+	@.venv/bin/ruff check
+	@.venv/bin/mypy
+	@$(PYTHON) -m pytest -m "not system"
+
+up: setup  ## leave a cloud running to play with
+	@.venv/bin/unryu up
+
+down:
+	@.venv/bin/unryu down
+
+bench: setup  ## figures, always against a peer or a limit in the same run
+	@$(PYTHON) -m bench
+
+lock:  ## write constraints.txt anew
+	@.ci/lock
+
+clean: ## forget the environment; a running cloud is `make down`'s
+	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .hypothesis
