@@ -1,5 +1,6 @@
 """Flows as values: a flow is its OpenFlow bytes. Pure: no I/O, no OpenFlow library."""
 
-# The two files are the catalogue of words; to name each word here again would be a second home.
+# The files are the catalogue of words; to name each word here again would be a second home.
 from controller.flow.fields import *  # noqa: F403
+from controller.flow.text import text as text
 from controller.flow.words import *  # noqa: F403
