@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -36,28 +37,29 @@ class Watch:
 
 
 class Supervisor:
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, wanted: Callable[[Cloud], list[Process]] = wanted) -> None:
         self.cloud = cloud
+        self.ask = wanted
         self.wanted: dict[str, Process] = {}
         self.watches: dict[str, Watch] = {}
         self.stopping = False
         self.reread = True
+        self.wakeup, self.notify = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
-        wakeup, notify = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(notify)
+        signal.set_wakeup_fd(self.notify)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
         signal.signal(signal.SIGINT, lambda *_: setattr(self, "stopping", True))
         signal.signal(signal.SIGHUP, lambda *_: setattr(self, "reread", True))
         while not self.stopping:
-            if self.reread:
-                self.reread = False
-                self.wanted = {process.name: process for process in wanted(self.cloud)}
             self.converge(time.monotonic())
-            self.wait(wakeup)
+            self.wait()
 
     def converge(self, now: float) -> None:
         """Whatever is wanted, not watched and may start: adopt it if it lives, else start it."""
+        if self.reread:
+            self.reread = False
+            self.wanted = {process.name: process for process in self.ask(self.cloud)}
         due = [
             name for name, process in self.wanted.items()
             if self._idle(name) and self._watch(name).not_before <= now and process.needs.exists()
@@ -78,10 +80,10 @@ class Supervisor:
             with suppress(ProcessLookupError):  # an adopted one died this moment: the next round sees it
                 watch.pid, watch.since, watch.pidfd = pid, now, os.pidfd_open(pid)
 
-    def wait(self, wakeup: int) -> None:
+    def wait(self) -> None:
         """Until a process ends, a signal comes, or something may be started."""
         poll = select.poll()
-        poll.register(wakeup, select.POLLIN)
+        poll.register(self.wakeup, select.POLLIN)
         ends = {watch.pidfd: name for name, watch in self.watches.items() if watch.pidfd is not None}
         for pidfd in ends:
             poll.register(pidfd, select.POLLIN)
@@ -90,8 +92,8 @@ class Supervisor:
         if not events and not idle:
             self.trim_logs()
         for fd, _ in events:
-            if fd == wakeup:
-                os.read(wakeup, 4096)
+            if fd == self.wakeup:
+                os.read(self.wakeup, 4096)
             else:
                 self.ended(ends[fd], time.monotonic())
 

@@ -1,0 +1,123 @@
+"""A cloud's whole life, with real switches: up, more hosts, death of any process, down, and nothing left."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.clouds import RunningCloud, eventually
+from tests.ovs import OvsHost
+from topology import links, processes
+from topology.cloud import Cloud
+
+pytestmark = pytest.mark.system
+
+
+def left(state: Path) -> list[object]:
+    """Everything of a cloud that is on this machine."""
+    cloud = Cloud(state)
+    files = list(state.rglob("*")) if state.exists() else []
+    return [*processes.find(cloud), *links.namespaces(cloud), *links.links(cloud), *files]
+
+
+def pids(cloud: RunningCloud) -> dict[tuple[str, str | None], int]:
+    """By name and host; of several workers, one."""
+    return {(one["name"], one["host"]): one["pid"] for one in cloud.status()["processes"]}
+
+
+def kill_and_see_it_back(cloud: RunningCloud, name: str, host: str | None, how: int = signal.SIGKILL) -> None:
+    before = cloud.pid(name, host)
+    assert before, name
+    os.kill(before, how)
+    assert eventually(lambda: cloud.pid(name, host) not in (None, before)), name
+
+
+def test_up_again_touches_nothing_and_adds_hosts() -> None:
+    with RunningCloud(hosts=1) as cloud:
+        before = pids(cloud)
+        names = {"supervisor", "api", "controller", "agent", "ovs-vswitchd", "ovsdb-server"}
+        assert names <= {name for name, _ in before}
+        cloud.unryu("up")
+        assert pids(cloud) == before
+        cloud.unryu("up", "--hosts", "2")
+        after = pids(cloud)
+        assert before.items() <= after.items()
+        assert {host for _, host in after} == {None, "h1", "h2"}
+        assert [host["name"] for host in cloud.status()["hosts"]] == ["h1", "h2"]
+        for host in cloud.status()["hosts"]:
+            assert {"br-int", "br-tun", "br-ex", "br-phys"} <= set(host["bridges"])
+            assert Path(host["ovsdb"]).is_socket()
+        assert eventually(lambda: all(
+            switch["connected"] and switch["wanted"] == switch["realised"] for switch in cloud.status()["switches"]))
+        assert len(cloud.status()["switches"]) == 6
+        memory = Path(f"/proc/{after['supervisor', None]}/status").read_text()
+        assert int(memory.partition("VmRSS:")[2].split()[0]) < 30_000
+    assert left(cloud.state) == []
+
+
+def test_whatever_is_killed_comes_back() -> None:
+    with RunningCloud(hosts=1) as cloud:
+        for name, host in [("api", None), ("controller", None), ("agent", "h1"), ("ovsdb-server", "h1"),
+                           ("ovs-vswitchd", "h1"), ("api-worker", None)]:
+            kill_and_see_it_back(cloud, name, host)
+        cloud.unryu("up")
+
+        # A crash is the monitor's to answer; without its monitor the switch goes on working.
+        before = pids(cloud)
+        kill_and_see_it_back(cloud, "ovs-vswitchd", "h1", signal.SIGSEGV)
+        assert cloud.pid("ovs-vswitchd-monitor", "h1") == before["ovs-vswitchd-monitor", "h1"]
+        working = cloud.pid("ovs-vswitchd", "h1")
+        os.kill(before["ovs-vswitchd-monitor", "h1"], signal.SIGKILL)
+        assert eventually(lambda: cloud.pid("ovs-vswitchd-monitor", "h1") is None)
+        assert cloud.pid("ovs-vswitchd", "h1") == working
+
+        # The supervisor has no supervisor but `unryu up`; all else goes on meanwhile, and what lives is adopted.
+        before = pids(cloud)
+        os.kill(before["supervisor", None], signal.SIGKILL)
+        os.kill(before["agent", "h1"], signal.SIGKILL)
+        cloud.unryu("up")
+        after = pids(cloud)
+        changed = {key for key in before if before[key] != after.get(key)}
+        assert changed == {("supervisor", None), ("agent", "h1")}
+    assert left(cloud.state) == []
+
+
+def test_down_needs_no_records_and_ends_guests_too() -> None:
+    with RunningCloud(hosts=1) as cloud:
+        lives_inside = subprocess.Popen(["ip", "netns", "exec", cloud.namespace("h1"), "sleep", "600"])
+        os.kill(cloud.pid("supervisor") or 0, signal.SIGKILL)
+        shutil.rmtree(cloud.state)
+        assert left(cloud.state)
+        cloud.unryu("down")
+        assert left(cloud.state) == []
+        assert lives_inside.wait(5) != 0
+
+
+def test_down_keeps_and_up_goes_on() -> None:
+    with RunningCloud(hosts=1) as cloud:
+        cloud.openstack("network", "create", "kept")
+        cloud.unryu("down", "--keep")
+        assert not processes.find(Cloud(cloud.state))
+        assert {path.name for path in cloud.state.iterdir()} >= {"unryu.toml", "unryu.db", "secrets"}
+        cloud.unryu("up", "--hosts", "1")
+        assert cloud.openstack_json("network", "list", project="demo")[0]["Name"] == "kept"
+    assert left(cloud.state) == []
+
+
+def test_clouds_side_by_side_and_another_open_vswitch(cloud: RunningCloud) -> None:
+    with OvsHost("other") as other:
+        other.add_bridge("br0")
+        other.ofctl("add-flow", "br0", "priority=7,arp,actions=NORMAL")
+        before = (other.ofctl("dump-flows", "br0", "--no-stats"), (other.dir / "vswitchd.pid").read_text())
+        with RunningCloud(hosts=1) as second:
+            assert second.unryu("status")
+            assert cloud.status()["hosts"][0]["namespace"] != second.namespace("h1")
+            second.openstack("network", "create", "of-the-second")
+            assert "of-the-second" not in cloud.openstack("network", "list")
+        assert left(second.state) == []
+        assert (other.ofctl("dump-flows", "br0", "--no-stats"), (other.dir / "vswitchd.pid").read_text()) == before
+        other.appctl("version")
+    assert cloud.status()["switches"]
