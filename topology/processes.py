@@ -76,6 +76,7 @@ def _of_host(host: Host) -> list[Process]:
         ),
         process(
             "agent", host.ovsdb, *python("serve", "agent"),
+            UNRYU_AGENT_CLOUD=cloud.name,
             UNRYU_AGENT_HOST=host.name,
             UNRYU_AGENT_CONTROLLER_URL=cloud.controller_url,
             UNRYU_AGENT_SECRET_FILE=str(cloud.state / "secrets" / "agents"),
