@@ -130,6 +130,7 @@ class Tx:
         self.sqlite = sqlite
         self.entries: list[journal.Entry] = []
         self.revision = 0
+        self.now = datetime.now(UTC)
 
     # reading
 
@@ -189,7 +190,9 @@ class Tx:
         self._execute(
             record.table.update().where(record.table.c.id == record.id).values({n: getattr(after, n) for n in changed}),
             after)
-        self._note(before, after)
+        # A fact that no flow depends on (a heartbeat, a status) moves nobody: it stays out of the journal.
+        if not all(record.fields[n].observed and record.fields[n].inert for n in changed):
+            self._note(before, after)
         return after
 
     def delete(self, record: Resource) -> None:

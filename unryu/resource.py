@@ -52,7 +52,7 @@ class Field:
 
     name: str = ""
     type: Any = str
-    default: Any = dataclasses.MISSING
+    default: Any = UNSET
     required: bool = False
     post: bool = True
     put: bool = False
@@ -106,7 +106,7 @@ def _column_type(field: Field) -> Any:
 
 
 def field(
-    default: Any = dataclasses.MISSING, *, required: bool = False, post: bool = True, put: bool = False,
+    default: Any = UNSET, *, required: bool = False, post: bool = True, put: bool = False,
     wire: str = "", ref: str | None = None, own: bool = False, ondelete: str = "restrict",
     check: Callable[[Any], Any] | None = None, observed: bool = False, inert: bool = False, secret: bool = False,
     admin: bool = False, hidden: bool = False, internal: bool = False, unique: bool = False, index: bool = False,
@@ -175,13 +175,10 @@ class Resource:
         }
         for name in [*_shared(()), *cls.fields]:
             f = cls.fields.get(name, Field(default=None))
-            if f.default is dataclasses.MISSING or isinstance(f.default, list | dict):
-                f_default: Any = dataclasses.field(
-                    default_factory=_factory(f.default if f.default is not dataclasses.MISSING else UNSET), repr=not f.secret
-                )
+            if isinstance(f.default, list | dict):  # each record its own
+                setattr(cls, name, dataclasses.field(default_factory=f.default.copy, repr=not f.secret))
             else:
-                f_default = dataclasses.field(default=f.default, repr=not f.secret)
-            setattr(cls, name, f_default)
+                setattr(cls, name, dataclasses.field(default=f.default, repr=not f.secret))
             cls.__annotations__.setdefault(name, Any)
         dataclasses.dataclass(frozen=True, kw_only=True, eq=True)(cls)
         cls.table = sa.Table(
@@ -226,12 +223,6 @@ class Resource:
 def _shared(without: Iterable[str]) -> dict[str, Field]:
     dropped = set(without)
     return {n: v for n, v in vars(Resource).items() if isinstance(v, Field) and n not in dropped}
-
-
-def _factory(default: Any) -> Callable[[], Any]:
-    if isinstance(default, list | dict):
-        return default.copy
-    return lambda: default
 
 
 def plural(kind: str) -> str:

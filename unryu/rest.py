@@ -74,15 +74,15 @@ class Api:
             if verb in noun.verbs:
                 self.app.add_url_rule(rule, f"{verb}_{noun.kind}", view, methods=[method])
 
-        route(collection, "GET", "list", lambda: self.list(noun))
-        route(collection, "POST", "create", lambda: self.create(noun))
-        route(member, "GET", "show", lambda id: self.show(noun, id))
-        route(member, self.dialect.update, "update", lambda id: self.update(noun, id))
-        route(member, "DELETE", "delete", lambda id: self.delete(noun, id))
+        route(collection, "GET", "list", lambda: self._list(noun))
+        route(collection, "POST", "create", lambda: self._create(noun))
+        route(member, "GET", "show", lambda id: self._show(noun, id))
+        route(member, self.dialect.update, "update", lambda id: self._update(noun, id))
+        route(member, "DELETE", "delete", lambda id: self._delete(noun, id))
 
     # the verbs
 
-    def list(self, noun: type[Resource]) -> Any:
+    def _list(self, noun: type[Resource]) -> Any:
         context = self.context
         self.policy.check(context, "list", noun.kind)
         query = _Query(noun, self.dialect.aliases, flask.request.args)
@@ -93,7 +93,7 @@ class Api:
         following = query.next_url(flask.request.base_url, records[-1].id) if more else None
         return {noun.plural: views, **self.dialect.links(noun, page, following)}
 
-    def show(self, noun: type[Resource], id: str) -> Any:
+    def _show(self, noun: type[Resource], id: str) -> Any:
         context = self.context
         self.policy.check(context, "show", noun.kind)
         with self.database.reading() as tx:
@@ -101,7 +101,7 @@ class Api:
             [view] = self.views(tx, noun, [record], set(flask.request.args.getlist("fields")))
         return {noun.kind: view}
 
-    def create(self, noun: type[Resource]) -> Any:
+    def _create(self, noun: type[Resource]) -> Any:
         context = self.context
         self.policy.check(context, "create", noun.kind)
         body = self.body()
@@ -114,7 +114,7 @@ class Api:
             views = self.views(tx, noun, [create(tx, noun, values, context) for values in given])
         return ({noun.plural: views} if many else {noun.kind: views[0]}), 201
 
-    def update(self, noun: type[Resource], id: str) -> Any:
+    def _update(self, noun: type[Resource], id: str) -> Any:
         context = self.context
         self.policy.check(context, "update", noun.kind)
         values = validate(noun, "update", self._rename(_unwrap(self.body(), noun.kind)), context)
@@ -126,7 +126,7 @@ class Api:
             [view] = self.views(tx, noun, [tx.update(after)])
         return {noun.kind: view}
 
-    def delete(self, noun: type[Resource], id: str) -> Any:
+    def _delete(self, noun: type[Resource], id: str) -> Any:
         context = self.context
         self.policy.check(context, "delete", noun.kind)
         with self.database.transaction(context) as tx:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
@@ -58,9 +57,9 @@ class Kind(NamedTuple):
 
 MAC = Kind(_mac, _mac_text)
 IP = Kind(_address(AF_INET, "IPv4"), lambda number: inet_ntop(AF_INET, number.to_bytes(4, "big")))
-IP6 = Kind(_address(AF_INET6, "IPv6"), lambda number: str(IPv6Address(number)))
+IP6 = Kind(_address(AF_INET6, "IPv6"), lambda number: inet_ntop(AF_INET6, number.to_bytes(16, "big")))
 DECIMAL = Kind(lambda text: int(text, 0), str)
-HEX = Kind(lambda text: int(text, 0), hex)
+HEX = Kind(lambda text: int(text, 0), lambda number: hex(number) if number else "0")  # as C's %#x does
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +99,12 @@ class Field:
         if isinstance(value, str):
             text, slash, prefix = value.partition("/")
             number = self.kind.parse(text)
-            if slash:
-                mask = full ^ (full >> int(prefix)) if prefix.isdigit() else self.kind.parse(prefix)
+            if slash and self.kind in (IP, IP6) and prefix.isdigit():
+                if int(prefix) > self.bits:
+                    raise ValueError(f"{value}: {self.name} has {self.bits} bits")
+                mask = full ^ full >> int(prefix)
+            elif slash:
+                mask = self.kind.parse(prefix)
         else:
             number = value
         if not (0 <= number <= full and 0 <= mask <= full):

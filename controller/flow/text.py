@@ -105,8 +105,7 @@ def _value(field: Field, value: int, mask: int) -> str:
     if field is IN_PORT:
         return _port(value)
     if field.kind is HEX:
-        written = f"{value:#x}" if value else "0"  # as C's %#x does
-        return written if mask == field.full else f"{written}/{mask:#x}"
+        return HEX.text(value) if mask == field.full else f"{HEX.text(value)}/{mask:#x}"
     if mask == field.full:
         return field.kind.text(value)
     if field.kind is MAC:
@@ -176,7 +175,7 @@ def _nicira_action(action: bytes, tables: dict[int, str]) -> str | None:
     first, width = packed >> 6, (packed & 0x3F) + 1
     if kind == 7:
         value = int.from_bytes(action[16:24], "big")
-        return f"load:{value:#x}->{_bits(header, first, width)}" if value else f"load:0->{_bits(header, first, width)}"
+        return f"load:{HEX.text(value)}->{_bits(header, first, width)}"
     return f"output:{_bits(header, first, width)}" if kind == 15 else None
 
 

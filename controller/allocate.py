@@ -1,0 +1,47 @@
+"""Numbers and MACs: pure choice of a candidate; `tx.allocate` and unique columns are the judges."""
+
+import random
+from collections.abc import Callable, Iterable
+
+from unryu.errors import Conflict
+
+Taken = Callable[[Iterable[str]], set[str]]
+
+VNI = range(1, 1 << 24)  # RFC 7348: 24 bits; 0 stays unused
+# A network's number crosses patch ports as a VLAN tag, the only thing that does: 12 bits of VID (0 and 4095 mean
+# something else) under 3 bits of priority.
+NETWORK_NUMBERS = tuple(pcp << 12 | vid for pcp in range(8) for vid in range(1, 4095))
+
+
+def free_number(numbers: range | tuple[int, ...], what: str) -> Callable[[Taken], str]:
+    """Some free number: a few at random, and only when those are all taken, every one."""
+
+    def choose(taken: Taken) -> str:
+        few = [str(n) for n in random.sample(numbers, min(16, len(numbers)))]
+        used = taken(few)
+        for value in few:
+            if value not in used:
+                return value
+        for start in range(0, len(numbers), 4096):
+            chunk = [str(n) for n in numbers[start:start + 4096]]
+            used = taken(chunk)
+            for value in chunk:
+                if value not in used:
+                    return value
+        raise Conflict(f"No {what} is left: all {len(numbers)} are in use.", "NoNetworkAvailable")
+
+    return choose
+
+
+def this_number(value: int, what: str) -> Callable[[Taken], str]:
+    def choose(taken: Taken) -> str:
+        if taken([str(value)]):
+            raise Conflict(f"{what} {value} is in use.", "SegmentationIdInUse")
+        return str(value)
+
+    return choose
+
+
+def mac() -> str:
+    """A random MAC of the range that OpenStack's guests have had since ever: fa:16:3e."""
+    return "fa:16:3e:" + ":".join(f"{random.randrange(256):02x}" for _ in range(3))

@@ -1,0 +1,73 @@
+"""Networking API v2.0: our nouns in its dialect, its versions and its extensions."""
+
+from typing import Any
+
+import flask
+
+import controller.features  # noqa: F401 - the nouns that it serves
+from unryu.auth import Tokens
+from unryu.db import Database
+from unryu.errors import Fault
+from unryu.resource import Resource
+from unryu.rest import Api, Dialect
+
+# Listed only when the data path, or the API, really does it.
+EXTENSIONS = {
+    "agent": "Agents of the hosts",
+    "binding": "Port binding: the host of a port",
+    "filter-validation": "Filters are validated",
+    "net-mtu": "MTU of a network",
+    "net-mtu-writable": "MTU of a network may be set",
+    "pagination": "Lists in pages",
+    "project-id": "project_id beside tenant_id",
+    "provider": "VNI of a network",
+    "revision-if-match": "If-Match with revision_number",
+    "sorting": "Lists in order",
+    "standard-attr-description": "Descriptions",
+    "standard-attr-revisions": "Revision numbers",
+    "standard-attr-timestamp": "created_at and updated_at",
+}
+
+
+def fault(error: Fault) -> dict[str, Any]:
+    return {"NeutronError": {"type": error.code, "message": error.sentence, "detail": ""}}
+
+
+def links(noun: type[Resource], page: str, following: str | None) -> dict[str, Any]:
+    return {f"{noun.plural}_links": [{"rel": "next", "href": following}]} if following else {}
+
+
+DIALECT = Dialect(prefix="/v2.0", update="PUT", fault=fault, links=links, aliases={"tenant_id": "project_id"})
+
+
+def application(database: Database, tokens: Tokens) -> Any:
+    api = Api("network", DIALECT, database, tokens)
+    extensions = {
+        alias: {"alias": alias, "name": alias, "description": text, "updated": "2026-11-21T00:00:00-00:00", "links": []}
+        for alias, text in EXTENSIONS.items()
+    }
+
+    @api.app.get("/")
+    def versions() -> Any:
+        href = flask.request.host_url.rstrip("/") + flask.request.script_root
+        return {"versions": [{"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": f"{href}/v2.0/"}]}]}
+
+    @api.app.get("/v2.0")
+    def resources() -> Any:
+        base = flask.request.base_url.rstrip("/")
+        return {"resources": [{"name": n.kind, "collection": n.plural, "links": [{"rel": "self", "href": base + n.path}]}
+                              for n in api.served]}
+
+    @api.app.get("/v2.0/extensions")
+    def list_extensions() -> Any:
+        _ = api.context  # a token, whoever's
+        return {"extensions": list(extensions.values())}
+
+    @api.app.get("/v2.0/extensions/<alias>")
+    def show_extension(alias: str) -> Any:
+        _ = api.context  # a token, whoever's
+        if alias not in extensions:
+            flask.abort(404, f"There is no extension {alias}.")
+        return {"extension": extensions[alias]}
+
+    return api.app

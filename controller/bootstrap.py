@@ -1,0 +1,76 @@
+"""Wires the controller: the only file that knows every part."""
+
+import fcntl
+import os
+import signal
+import threading
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field as Setting
+
+from unryu import logs
+from unryu.config import Settings, state_dir
+from unryu.db import Database
+from unryu.logs import log
+
+
+class ControllerSettings(Settings):
+    section: ClassVar[str] = "controller"
+    openflow: str = Setting("127.0.0.1:6653", description="address:port that switches connect to")
+    listen: str = Setting("127.0.0.1:6680", description="address:port of the agents' door and of live questions")
+    secret_file: str = Setting("", description="file with the secret that agents show; empty: secrets/agents in the state folder")
+
+
+def serve() -> None:
+    # os-ken chooses its threads at its first import, from the environment.
+    os.environ["OSKEN_HUB_TYPE"] = "native"
+    logs.setup("controller")
+    from controller.derive import catalogue
+    from controller.hosts import Door
+    from controller.loop import Loop
+    from controller.openflow.app import Switches
+
+    load_features()
+    settings = ControllerSettings()
+    secret = Path(settings.secret_file or state_dir() / "secrets" / "agents").read_text().strip()
+    database = Database()
+    alone = _alone() if database.sqlite else None
+    loop = Loop(database, catalogue.values())
+    switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down)
+    door = Door(address(settings.listen), secret, database, loop.switches, lambda: loop.ready)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.stop())
+    runner = threading.Thread(target=loop.run, name="loop")
+    runner.start()
+    switches.start()
+    door.start()
+    log.info("controller ready", openflow=settings.openflow, listen=settings.listen, revision=loop.picture.revision)
+    runner.join()
+    door.stop()
+    switches.stop()
+    database.close()
+    if alone is not None:
+        os.close(alone)
+    log.info("controller stopped")
+
+
+def load_features() -> None:
+    """Our features and those of other packages."""
+    import controller.features  # noqa: F401 - its import is its declaration
+
+    for point in entry_points(group="unryu.features"):
+        point.load()
+
+
+def address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _alone() -> int:
+    """On SQLite there is one controller: a second one waits here until the first is gone."""
+    handle = os.open(state_dir() / "controller.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle

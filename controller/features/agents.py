@@ -1,0 +1,56 @@
+"""Agents: one per host, the hands there; what it reports of its switches and VIFs is what flows are made of."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from unryu.resource import Resource, field
+
+if TYPE_CHECKING:
+    from unryu.auth import Context
+    from unryu.db import Tx
+
+SILENT = 15.0
+"""Seconds without a heartbeat (one comes every 5) after which an agent counts as dead."""
+
+
+class Agent(Resource, kind="agent", service="network", without=("project_id", "name"),
+            verbs=frozenset(("list", "show", "update", "delete")),
+            roles={"list": "admin", "show": "admin", "update": "admin", "delete": "admin"}):
+    host: str = field(post=False, unique=True)
+    admin_state_up: bool = field(True, put=True, inert=True)
+    agent_type: str = field("Open vSwitch agent", observed=True, inert=True)
+    binary: str = field("unryu-agent", observed=True, inert=True)
+    topic: str = field("N/A", observed=True, inert=True)
+    availability_zone: str | None = field(None, observed=True, inert=True)
+    started_at: str = field("", observed=True, inert=True)
+    heartbeat_timestamp: str = field("", observed=True, inert=True)
+    tunnel_ip: str = field("", observed=True, internal=True)
+    datapaths: dict[str, str] = field({}, observed=True, internal=True)
+    """Bridge → datapath id, 16 hex digits."""
+    ofports: dict[str, dict[str, int]] = field({}, observed=True, internal=True)
+    """Bridge → infrastructure port → ofport."""
+    mappings: dict[str, str] = field({}, observed=True, internal=True)
+    """Physical network → bridge."""
+
+    @classmethod
+    def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
+        return {r.id: {"alive": r.age(tx.now) < SILENT, "configurations": {
+            "tunnel_types": ["vxlan"], "tunneling_ip": r.tunnel_ip, "bridge_mappings": r.mappings,
+            "datapaths": r.datapaths}} for r in records}
+
+    def age(self, now: datetime) -> float:
+        """Seconds since its last heartbeat."""
+        if not self.heartbeat_timestamp:
+            return float("inf")
+        return (now - datetime.fromisoformat(self.heartbeat_timestamp).replace(tzinfo=UTC)).total_seconds()
+
+
+class Vif(Resource, kind="vif", service="network", path=None, without=("project_id", "name", "description"),
+          unique_together=(("agent_id", "port_id"),)):
+    """A port's interface on a host, as the host's agent sees it."""
+
+    agent_id: str = field(ref="agent", ondelete="cascade")
+    port_id: str = field(ref="port", ondelete="cascade")
+    ofport: int = field(0, observed=True)
+    link: str = field("down", observed=True)

@@ -1,0 +1,176 @@
+"""Hosts: what their agents report becomes rows; the door that agents, and the API's live questions, come in by."""
+
+import hmac
+import json
+import re
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypeVar
+
+import pydantic
+from prometheus_client import generate_latest
+
+from unryu.db import Database, Tx, now
+from unryu.errors import BadRequest, Fault, NotFound, TooLarge, Unauthorized
+from unryu.logs import log
+from unryu.resource import nouns
+
+MAX_REPORT = 4 << 20  # bytes: a host of 10,000 VIFs reports 1 MB
+HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class VifReport(pydantic.BaseModel):
+    ofport: int = pydantic.Field(ge=-1, le=65535)
+    link: str
+    mac: str = ""
+    error: str = ""
+
+
+class Delta(pydantic.BaseModel):
+    """What changed among the VIFs; None: unplugged."""
+
+    vifs: dict[str, VifReport | None]
+
+
+class Report(pydantic.BaseModel):
+    """The whole truth of a host."""
+
+    host: str
+    tunnel_ip: str
+    mappings: dict[str, str] = {}
+    datapaths: dict[str, str]
+    ofports: dict[str, dict[str, int]]
+    vifs: dict[str, VifReport]
+
+
+def take_report(database: Database, host: str, report: Report) -> None:
+    with database.transaction() as tx:
+        agent = next(iter(tx.where("agent", host=host)), None)
+        if agent is None:
+            agent = tx.insert(nouns["agent"](host=host, started_at=now()))
+            log.info("a new host", host=host, tunnel_ip=report.tunnel_ip)
+        tx.update(agent, tunnel_ip=report.tunnel_ip, mappings=report.mappings, datapaths=report.datapaths,
+                  ofports=report.ofports, heartbeat_timestamp=tx.now.strftime("%Y-%m-%dT%H:%M:%S"))
+        held = {v.port_id: v for v in tx.where("vif", agent_id=agent.id)}
+        gone: dict[str, VifReport | None] = {port_id: None for port_id in held if port_id not in report.vifs}
+        _take_vifs(tx, agent, held, {**gone, **report.vifs})
+
+
+def take_delta(database: Database, host: str, delta: Delta) -> None:
+    with database.transaction() as tx:
+        agent = next(iter(tx.where("agent", host=host)), None)
+        if agent is None:
+            raise NotFound(f"Host {host} has not reported yet.")
+        held = {v.port_id: v for v in tx.where("vif", agent_id=agent.id, port_id=list(delta.vifs))}
+        _take_vifs(tx, agent, held, delta.vifs)
+
+
+def _take_vifs(tx: Tx, agent: Any, held: dict[str, Any], reported: dict[str, VifReport | None]) -> None:
+    for port_id, vif in reported.items():
+        known = held.get(port_id)
+        if vif is None:
+            if known:
+                tx.delete(known)
+            continue
+        link = "up" if vif.link == "up" and vif.ofport > 0 else "down"
+        if known:
+            tx.update(known, ofport=vif.ofport, link=link)
+        elif tx.lock("port", port_id, shared=True) is None:
+            log.warning("a VIF of no port: left unwired", host=agent.host, port=port_id)
+        else:
+            tx.insert(nouns["vif"](agent_id=agent.id, port_id=port_id, ofport=vif.ofport, link=link))
+
+
+Answer = Callable[[], Any]
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+
+class Door:
+    """A small HTTP server on the management address; everything but health and metrics needs the cloud's secret."""
+
+    def __init__(self, listen: tuple[str, int], secret: str, database: Database,
+                 switches: Answer, ready: Callable[[], bool]) -> None:
+        self.secret = secret
+        self.database = database
+        self.switches = switches
+        self.ready = ready
+        self.server = ThreadingHTTPServer(listen, type("Handler", (_Handler,), {"door": self}), bind_and_activate=True)
+        self.server.daemon_threads = True
+
+    def start(self) -> None:
+        threading.Thread(target=self.server.serve_forever, args=(0.2,), daemon=True, name="door").start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    door: Door
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 60
+
+    def do_GET(self) -> None:
+        if self.path == "/healthz":
+            self._answer(200, {"alive": True})
+        elif self.path == "/readyz":
+            ready = self.door.ready()
+            self._answer(200 if ready else 503, {"ready": ready})
+        elif self.path == "/metrics":
+            self._send(200, "text/plain; version=0.0.4", generate_latest())
+        else:
+            self._guarded(self._live)
+
+    def do_PUT(self) -> None:
+        self._guarded(lambda: take_report(self.door.database, self._host(), self._body(Report)))
+
+    def do_PATCH(self) -> None:
+        self._guarded(lambda: take_delta(self.door.database, self._host(), self._body(Delta)))
+
+    def _live(self) -> Any:
+        if self.path == "/switches":
+            return self.door.switches()
+        raise NotFound(f"There is no {self.path} here.")
+
+    def _guarded(self, act: Callable[[], Any]) -> None:
+        try:
+            given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self.door.secret.encode()):
+                raise Unauthorized("The secret of this cloud is needed.")
+            self._answer(200, act() or {})
+        except Fault as fault:
+            self.close_connection = True  # its body may be unread
+            self._answer(fault.status, {"error": fault.sentence})
+
+    def _host(self) -> str:
+        prefix, _, host = self.path.rpartition("/")
+        if prefix != "/agents" or not HOST.fullmatch(host):
+            raise NotFound(f"There is no {self.path} here.")
+        return host
+
+    def _body(self, model: type[Model]) -> Model:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit():
+            raise BadRequest("A report needs a Content-Length.")
+        if int(length) > MAX_REPORT:
+            raise TooLarge(f"The report is larger than {MAX_REPORT} bytes.")
+        try:
+            return model.model_validate_json(self.rfile.read(int(length)))
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise BadRequest(f"The report is wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+
+    def _answer(self, status: int, body: Any) -> None:
+        self._send(status, "application/json", json.dumps(body).encode())
+
+    def _send(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return

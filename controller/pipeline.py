@@ -1,0 +1,47 @@
+"""The pipeline: every table, register and priority band. Said here only; docs/pipeline.md is generated from it.
+
+Before you add a table: can the question be asked in one that stands here? Every table more is paid by the first packet
+of each connection. If the question needs an "and", make two.
+"""
+
+from controller.flow import Reg, Table
+
+BRIDGES = ("br-int", "br-tun", "br-ex")
+
+# Registers of br-int and br-tun. A patch port carries the frame and nothing else: behind it all of them are 0, and the
+# network's number crosses as the VLAN TCI (12 bits of VID, 3 of priority; 0x1000 says that there is a tag).
+NETWORK = Reg("network", 0, 0, 15)
+FROM_OVERLAY = Reg("from_overlay", 0, 15, 1)
+OUT_PORT = Reg("out_port", 1, 0, 16)
+NETWORK_VID, NETWORK_PCP = NETWORK.of[0:12], NETWORK.of[12:15]
+
+# br-int, in the order of a packet from a guest.
+CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?", next=("local", "l2"))
+LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("advertise", "l2"), miss="l2")
+ADVERTISE = Table("br-int", 25, "advertise", "What does the neighbour advertisement say?")
+L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?", next=("output", "overlay"))
+OVERLAY = Table("br-int", 70, "overlay", "How does it cross to br-tun?")
+OUTPUT = Table("br-int", 80, "output", "Out of which port?")
+
+# br-tun: network numbers inside, VNIs outside.
+ORIGIN = Table("br-tun", 0, "origin", "From br-int, or from a VTEP that is a host of ours?", next=("arrive", "depart"))
+ARRIVE = Table("br-tun", 20, "arrive", "Which network is this VNI?", next=("inward",))
+INWARD = Table("br-tun", 30, "inward", "How does it cross to br-int?")
+DEPART = Table("br-tun", 60, "depart", "Which host is it for, under which VNI?")
+
+# br-ex: the provider wire.
+WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
+
+TABLES = (CLASSIFY, LOCAL, ADVERTISE, L2, OVERLAY, OUTPUT, ORIGIN, ARRIVE, INWARD, DEPART, WIRE)
+REGISTERS = (NETWORK, FROM_OVERLAY, OUT_PORT)
+
+# Priorities within a table.
+MISS = 0
+FALLBACK = 10
+MULTICAST = 50
+EXACT = 100
+OVERRIDE = 200
+
+
+def table_named(bridge: str, name: str) -> Table:
+    return next(t for t in TABLES if t.bridge == bridge and t.name == name)
