@@ -1,5 +1,6 @@
 """A real Open vSwitch of a test's own: a namespace with its own ovsdb-server and ovs-vswitchd, gone at the end."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -8,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+
+_LINKS = itertools.count()
 
 
 def run(*words: str, check: bool = True, env: dict[str, str] | None = None) -> str:
@@ -30,12 +33,17 @@ class OvsHost:
     def __enter__(self) -> "OvsHost":
         run("ip", "netns", "add", self.ns)
         run("ip", "-n", self.ns, "link", "set", "lo", "up")
-        run("ovsdb-tool", "create", f"{self.dir}/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
-        run("ovsdb-server", f"{self.dir}/conf.db", f"--remote=punix:{self.db}", f"--unixctl={self.dir}/ovsdb.ctl",
-            f"--pidfile={self.dir}/ovsdb.pid", f"--log-file={self.dir}/ovsdb.log", "--detach", "--no-chdir", env=self.env)
+        self.start_ovsdb()
         self.vsctl("--no-wait", "init")
         self.start_vswitchd()
         return self
+
+    def start_ovsdb(self) -> None:
+        """With the database that is there, or else an empty one."""
+        if not (self.dir / "conf.db").exists():
+            run("ovsdb-tool", "create", f"{self.dir}/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
+        run("ovsdb-server", f"{self.dir}/conf.db", f"--remote=punix:{self.db}", f"--unixctl={self.dir}/ovsdb.ctl",
+            f"--pidfile={self.dir}/ovsdb.pid", f"--log-file={self.dir}/ovsdb.log", "--detach", "--no-chdir", env=self.env)
 
     def start_vswitchd(self) -> None:
         run("ip", "netns", "exec", self.ns, "ovs-vswitchd", f"unix:{self.db}", f"--unixctl={self.dir}/vswitchd.ctl",
@@ -65,6 +73,23 @@ class OvsHost:
 
     def appctl(self, *words: str) -> str:
         return self.exec("ovs-appctl", "-t", f"{self.dir}/vswitchd.ctl", *words)
+
+    def management(self) -> str:
+        """A link between the test's namespace and the host's; gives the address of our end, for a controller."""
+        # 198.18.0.0/15 is for benchmarks (RFC 2544): nobody's network; a /30 for each process and host.
+        number = (os.getpid() * 4 + next(_LINKS)) % 32768 * 4
+        ours, theirs = (f"198.{18 + number // 65536}.{number // 256 % 256}.{number % 256 + end}" for end in (1, 2))
+        link = f"utm{number:x}"
+        run("ip", "link", "add", link, "type", "veth", "peer", "name", "management", "netns", self.ns)
+        run("ip", "addr", "add", f"{ours}/30", "dev", link)
+        run("ip", "link", "set", link, "up")
+        self.exec("ip", "addr", "add", f"{theirs}/30", "dev", "management")
+        self.exec("ip", "link", "set", "management", "up")
+        return ours
+
+    def vswitchd(self) -> int:
+        """The pid of ovs-vswitchd."""
+        return int((self.dir / "vswitchd.pid").read_text())
 
     def add_bridge(self, name: str, *settings: str) -> None:
         self.vsctl("--may-exist", "add-br", name, "--", "set", "bridge", name, "datapath_type=netdev",

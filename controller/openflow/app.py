@@ -311,8 +311,8 @@ class Switches:
         unread += received
         at = 0
         while len(unread) - at >= 8 and not connection.closing:
-            _, kind, length, xid = wire.HEADER.unpack_from(unread, at)
-            if length < 8:
+            version, kind, length, xid = wire.HEADER.unpack_from(unread, at)
+            if version > 6 or length < 8:
                 connection.close("it does not speak OpenFlow")
             elif len(unread) - at < length:
                 break

@@ -1,0 +1,270 @@
+"""Flows into a real ovs-vswitchd and back, and switches that die."""
+
+import logging
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+
+import pytest
+from os_ken.ofproto import ofproto_v1_3_parser
+
+from controller.flow import ETH_DST, Flow, Reg, Table, cookie, flow, load, match, output, text
+from controller.openflow import wire
+from controller.openflow.app import Connection, ConnectionLost, NoAnswer, Switches
+from controller.openflow.push import Refused, push
+from controller.openflow.readback import read
+from controller.openflow.wire import Entry
+from tests.controller.test_flow import EVERY_WORD
+from tests.ovs import OvsHost
+
+pytestmark = pytest.mark.system
+
+L2 = Table("br-int", 60, "l2", "Which port is it for?")
+NETWORK = Reg("network", 0, 0, 15)
+
+
+class Door:
+    """`Switches` on one address, and who came and went."""
+
+    def __init__(self, address: str, known: Callable[[int], bool] = lambda dpid: True) -> None:
+        self.came: SimpleQueue[Connection] = SimpleQueue()
+        self.went: SimpleQueue[Connection] = SimpleQueue()
+        self.switches = Switches([(address, 0)], known, self.came.put, self.went.put)
+        self.switches.start()
+
+    def let_in(self, host: OvsHost) -> None:
+        address, port = self.switches.addresses[0]
+        host.vsctl("set-controller", "br-int", f"tcp:{address}:{port}", "--", "set", "controller", "br-int",
+                   "max_backoff=1000", "inactivity_probe=0")
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[OvsHost]:
+    with OvsHost("push") as host:
+        host.add_bridge("br-int")
+        yield host
+
+
+@pytest.fixture(scope="module")
+def address(host: OvsHost) -> str:
+    return host.management()
+
+
+@pytest.fixture
+def door(host: OvsHost, address: str) -> Iterator[Door]:
+    door = Door(address)
+    yield door
+    door.switches.stop()
+
+
+@pytest.fixture
+def switch(host: OvsHost, door: Door) -> Connection:
+    host.ofctl("del-flows", "br-int")
+    door.let_in(host)
+    return door.came.get(timeout=10)
+
+
+def entries(*flows: Flow) -> list[Entry]:
+    return [(cookie("test", flow), flow) for flow in flows]
+
+
+def some_flows(count: int, first: int = 0) -> list[Flow]:
+    return [flow(L2, 100, match(index % 1000 == NETWORK, 0xFA163E000000 + index == ETH_DST), output(index % 100 + 1))
+            for index in range(first, first + count)]
+
+
+def held(switch: Connection) -> set[Flow]:
+    return {installed.flow for installed in read(switch, "br-int")}
+
+
+def bad_port(number: int) -> Flow:
+    """A port beyond Open vSwitch's 16 bits: it says so when the message is added."""
+    return flow(L2, number, match(), output(0x10000))
+
+
+def missing_meter(number: int) -> Flow:
+    """A flow that only the commit can refuse."""
+    return flow(L2, number, match())._replace(instructions=bytes([0, 6, 0, 8, 0, 0, 0, 77]))
+
+
+def test_a_switch_gives_back_every_word_byte_for_byte(host: OvsHost, switch: Connection) -> None:
+    sent = entries(*EVERY_WORD)
+    assert push(switch, sent, []) == []
+    back = read(switch, "br-int")
+    assert {installed.flow.priority: (installed.cookie, installed.flow) for installed in back} == {
+        flow.priority: (number, flow) for number, flow in sent}
+    assert all(installed.packets == installed.bytes == 0 and 0 <= installed.duration < 60 for installed in back)
+
+
+def test_our_text_is_what_ovs_ofctl_prints(host: OvsHost, switch: Connection) -> None:
+    push(switch, entries(*EVERY_WORD), [])
+    dump = host.ofctl("dump-flows", "br-int", "--no-stats")
+    printed = {re.sub(r"^ cookie=0x[0-9a-f]+, ", "", line) for line in dump.splitlines() if "cookie=" in line}
+    assert {text(flow) for flow in EVERY_WORD} == printed
+
+
+@pytest.mark.parametrize("bad, error", [
+    (bad_port, "bad action: bad out port"), (missing_meter, "meter mod failed: invalid meter")])
+def test_refused_flows_are_named_and_the_others_go_in(switch: Connection, bad: Callable[[int], Flow],
+                                                      error: str) -> None:
+    good = some_flows(600)
+    stale = some_flows(3, first=900)
+    push(switch, entries(*stale), [])
+    refused = push(switch, entries(*good[:300], bad(1), *good[300:], bad(2)), entries(stale[0]))
+    assert refused == [Refused(bad(1), error), Refused(bad(2), error)]
+    assert held(switch) == {*good, *stale[1:]}
+
+
+def test_nothing_of_a_change_is_there_before_all_of_it(host: OvsHost, switch: Connection) -> None:
+    """What another connection sees while a big change comes in: none or all."""
+    flows = some_flows(20_000)
+    seen: set[int] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.add(int(re.search(r"flow_count=(\d+)", host.ofctl("dump-aggregate", "br-int"))[1]))  # type: ignore[index]
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    push(switch, entries(*flows), [])
+    time.sleep(0.05)
+    done.set()
+    watcher.join()
+    assert {0, 20_000} >= seen and 20_000 in seen
+
+
+def test_a_replaced_flow_keeps_its_counters_and_a_late_delete_misses_the_successor(host: OvsHost,
+                                                                                   switch: Connection) -> None:
+    old = flow(L2, 5, match(NETWORK == 1), load(NETWORK, 1))
+    new = flow(L2, 5, match(NETWORK == 1), load(NETWORK, 2))
+    push(switch, entries(old), [])
+    before = read(switch, "br-int")[0]
+    push(switch, entries(new), [])
+    push(switch, [], entries(old))
+    [after] = read(switch, "br-int")
+    assert after.flow == new and after.cookie == cookie("test", new) and after.duration >= before.duration
+    push(switch, [], entries(new))
+    assert held(switch) == set()
+
+
+def test_nothing_to_push_is_nothing_sent(switch: Connection) -> None:
+    switch.close()
+    assert push(switch, [], []) == []
+
+
+def test_a_big_dump_is_read_whole_and_fast(switch: Connection) -> None:
+    flows = some_flows(50_000)
+    push(switch, entries(*flows), [])
+    started = time.thread_time()
+    back = read(switch, "br-int")
+    assert time.thread_time() - started < 1.0
+    assert {(at.cookie, at.flow) for at in back} == set(entries(*flows))
+
+
+def test_others_are_heard_during_bulk(switch: Connection) -> None:
+    """A question asked in the middle of a big push waits behind a window, not behind all of it."""
+    bulk = entries(*some_flows(40_000))
+    pushing = threading.Thread(target=push, args=(switch, bulk, []))
+    waits = []
+    pushing.start()
+    while pushing.is_alive():
+        asked = time.monotonic()
+        assert [type(reply) for reply in switch.ask(ofproto_v1_3_parser.OFPGetConfigRequest(switch))] == [
+            ofproto_v1_3_parser.OFPGetConfigReply]
+        waits.append(time.monotonic() - asked)
+    assert sorted(waits)[len(waits) // 2] < 0.1 and len(waits) > 3
+
+
+def test_an_error_comes_back_to_who_asked(switch: Connection) -> None:
+    parser = ofproto_v1_3_parser
+    [error] = switch.ask(parser.OFPGroupMod(switch, 0, 99, 1, []))  # no type 99
+    assert isinstance(error, parser.OFPErrorMsg)
+
+
+def test_a_frozen_switch_is_noticed_within_a_second(host: OvsHost, door: Door, switch: Connection) -> None:
+    os.kill(host.vswitchd(), signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        with pytest.raises(ConnectionLost):
+            push(switch, entries(*some_flows(10_000)), [])
+        assert door.went.get(timeout=5) is switch
+        assert time.monotonic() - started < 1.0
+        with pytest.raises(ConnectionLost):
+            read(switch, "br-int")
+    finally:
+        os.kill(host.vswitchd(), signal.SIGCONT)
+    door.came.get(timeout=10)
+    with pytest.raises(Empty):
+        door.went.get(timeout=0.5)
+
+
+def test_a_killed_switch_is_noticed_at_once(host: OvsHost, door: Door, switch: Connection) -> None:
+    os.kill(host.vswitchd(), signal.SIGKILL)
+    started = time.monotonic()
+    assert door.went.get(timeout=5) is switch
+    assert time.monotonic() - started < 0.3
+    host.start_vswitchd()
+    again = door.came.get(timeout=10)
+    assert again.dpid == switch.dpid and held(again) == set()
+
+
+def test_a_silent_link_is_noticed(host: OvsHost, door: Door, switch: Connection) -> None:
+    host.exec("ip", "link", "set", "management", "down")
+    try:
+        started = time.monotonic()
+        assert door.went.get(timeout=5) is switch
+        assert time.monotonic() - started < 1.1
+    finally:
+        host.exec("ip", "link", "set", "management", "up")
+    door.came.get(timeout=15)
+
+
+def test_no_answer_is_an_error_with_a_limit(switch: Connection) -> None:
+    with switch.watch(1) as replies, pytest.raises(NoAnswer, match="did not answer within 0.05 s"):
+        replies.next(0.05)
+
+
+def test_an_unknown_switch_is_refused_and_said_once(host: OvsHost, address: str,
+                                                    caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    known: set[int] = set()
+    door = Door(address, known.__contains__)
+    try:
+        door.let_in(host)
+        with pytest.raises(Empty):
+            door.came.get(timeout=3)
+        said = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+        assert len(said) == 1 and "no host has reported" in said[0]
+        known.add(int(host.vsctl("get", "bridge", "br-int", "datapath_id").strip().strip('"'), 16))
+        assert door.came.get(timeout=10).dpid in known
+    finally:
+        door.switches.stop()
+
+
+@pytest.mark.parametrize("noise", [b"GET / HTTP/1.1\r\n\r\n", b"\x04\x00\x00\x03\0\0\0\0", b"\x04\x06\x00\x08\0\0\0\1",
+                                   b"\x01\x00\x00\x08\0\0\0\1", bytes(100)])
+def test_noise_at_the_door_harms_nobody(door: Door, switch: Connection, noise: bytes) -> None:
+    with socket.create_connection(door.switches.addresses[0], timeout=8) as stranger:
+        stranger.sendall(noise)
+        while stranger.recv(4096):  # our hello, perhaps a complaint, then the end
+            continue
+    assert held(switch) == set()
+    assert door.went.empty()
+
+
+def test_stopping_says_goodbye_once_and_leaves_no_thread(host: OvsHost, address: str) -> None:
+    threads = threading.active_count()
+    door = Door(address)
+    door.let_in(host)
+    switch = door.came.get(timeout=10)
+    door.switches.stop()
+    assert door.went.get(timeout=1) is switch and door.went.empty()
+    assert threading.active_count() == threads
+    with pytest.raises(ConnectionLost):
+        switch.send(wire.barrier(1))
