@@ -20,7 +20,7 @@ class ControllerSettings(Settings):
     section: ClassVar[str] = "controller"
     openflow: str = Setting("127.0.0.1:6653", description="address:port that switches connect to")
     listen: str = Setting("127.0.0.1:6680", description="address:port of the agents' door and of live questions")
-    secret_file: str = Setting("", description="file with the secret that agents show; empty: secrets/agents in the state folder")
+    secret_file: str = Setting("", description="file with the secret that agents show; empty: $STATE/secrets/agents")
 
 
 def serve() -> None:

@@ -64,7 +64,7 @@ def check_pools(network: Network, pools: Sequence[Pool], gateway: str | None) ->
     first, last = int(network.network_address), int(network.broadcast_address)
     spans: list[tuple[int, int, Pool]] = []
     for pool in pools:
-        start, end = (ip_address(pool[edge]) for edge in ("start", "end"))  # type: ignore[literal-required]
+        start, end = ip_address(pool["start"]), ip_address(pool["end"])
         if start.version != network.version or end.version != network.version or int(start) > int(end):
             raise BadRequest(f"The allocation pool {start}-{end} is not a range of IPv{network.version} addresses.",
                              "InvalidAllocationPool")
@@ -73,11 +73,11 @@ def check_pools(network: Network, pools: Sequence[Pool], gateway: str | None) ->
                              "OutOfBoundsAllocationPool")
         spans.append((int(start), int(end), {"start": str(start), "end": str(end)}))
     spans.sort(key=lambda span: span[:2])
-    for (_, end, one), (start, _, other) in zip(spans, spans[1:], strict=False):
-        if start <= end:
+    for (_, last_of_one, one), (first_of_other, _, other) in zip(spans, spans[1:], strict=False):
+        if first_of_other <= last_of_one:
             raise Conflict(f"The allocation pools {one['start']}-{one['end']} and {other['start']}-{other['end']} "
                            f"overlap.", "OverlappingAllocationPools")
-    if gateway and any(start <= int(ip_address(gateway)) <= end for start, end, _ in spans):
+    if gateway and any(low <= int(ip_address(gateway)) <= high for low, high, _ in spans):
         raise Conflict(f"The gateway {gateway} lies in an allocation pool.", "GatewayConflictWithAllocationPools")
     return [pool for _, _, pool in spans]
 

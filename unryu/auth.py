@@ -165,4 +165,5 @@ class Policy:
         rule = f"{verb}_{kind}"
         credentials = {"roles": list(context.roles), "user_id": context.user_id, "project_id": context.project_id}
         if not self._enforcer.enforce(rule, {}, credentials):
-            raise Forbidden(f"Your roles in this project ({', '.join(sorted(context.roles)) or 'none'}) do not allow {rule}.")
+            roles = ", ".join(sorted(context.roles)) or "none"
+            raise Forbidden(f"Your roles in this project ({roles}) do not allow {rule}.")

@@ -72,6 +72,8 @@ def unryu(ctx: click.Context, state: str, project: str | None) -> None:
 @click.pass_context
 def openstack(ctx: click.Context, words: tuple[str, ...]) -> None:
     """The OpenStack client in this process, as a user of this cloud."""
+    for name in [name for name in os.environ if name.startswith("OS_")]:
+        del os.environ[name]  # another cloud's, from a shell that was used for it
     for room in entry_points(group="unryu.credentials"):
         os.environ.update(room.load()(ctx.obj))
     from openstackclient import shell

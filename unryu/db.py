@@ -273,7 +273,8 @@ def not_found(kind: str, id: str | None) -> NotFound:
 
 
 def in_use(record: Resource, holders: list[Any]) -> Conflict:
-    names = ", ".join(f"{h.kind} {h.id}" for h in holders[:5]) + (f" and {len(holders) - 5} more" if len(holders) > 5 else "")
+    names = ", ".join(f"{h.kind} {h.id}" for h in holders[:5])
+    names += f" and {len(holders) - 5} more" if len(holders) > 5 else ""
     return Conflict(f"{class_name(record.kind)} {record.id} is in use by {names}.", f"{class_name(record.kind)}InUse")
 
 

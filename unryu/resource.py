@@ -116,10 +116,11 @@ def field(
 
     `required` at creation; `post` and `put`: may be given when creating, changing. `wire`: its name on the wire where
     that is no identifier (`binding:host_id`). `ref`: the kind it points to (a foreign key; `ondelete` is `restrict`
-    or `cascade`); `own`: the caller must own what it points to, not only see it. `check`: takes the value, gives the one to keep or raises ValueError with a sentence.
-    `observed`: a fact from below; never given by a person, bumps no revision number. `inert`: no flow depends on it,
-    so a change of it wakes no derivation. `secret`: never in journal, log, fault or repr. `admin`: only an
-    administrator may give it; `hidden`: only an administrator sees it; `internal`: nobody does. `length` in characters.
+    or `cascade`); `own`: the caller must own what it points to, not only see it. `check`: takes the value, gives the
+    one to keep or raises ValueError with a sentence. `observed`: a fact from below; never given by a person, bumps no
+    revision number. `inert`: no flow depends on it, so a change of it wakes no derivation. `secret`: never in journal,
+    log, fault or repr. `admin`: only an administrator may give it; `hidden`: only an administrator sees it;
+    `internal`: nobody does. `length` in characters.
     """
     return Field(
         default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, ondelete=ondelete, check=check,
@@ -148,6 +149,9 @@ class Resource:
     roles: ClassVar[Mapping[str, str]] = {}
     """Role that a verb needs, where it is not reader (list, show) or member (create, update, delete)."""
     unique_together: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    if typing.TYPE_CHECKING:
+        def __init__(self, **values: Any) -> None: ...
 
     id: str = field("", post=False, length=64)
     project_id: str | None = field(None, admin=True, index=True, length=64)
@@ -188,7 +192,7 @@ class Resource:
         nouns[kind] = cls
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """The record of a row or of a journal image; unknown columns are left alone (an older image)."""
         return cls(**{name: row[name] for name in cls.fields if name in row})
 
@@ -200,7 +204,7 @@ class Resource:
         return {name: getattr(self, name) for name, f in self.fields.items() if not f.secret}
 
     def replace(self, **changes: Any) -> Self:
-        return dataclasses.replace(self, **changes)
+        return type(self)(**{**self.row(), **changes})
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         return self

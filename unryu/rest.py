@@ -315,7 +315,7 @@ def _annotated(f: Field) -> Any:
         checks.append(pydantic.AfterValidator(_text(f.length)))
     if f.check:
         checks.append(pydantic.AfterValidator(f.check))
-    return Annotated[f.type, *checks] if checks else f.type  # type: ignore[valid-type]
+    return Annotated[f.type, *checks] if checks else f.type
 
 
 def _text(length: int) -> Callable[[str | None], str | None]:
@@ -413,10 +413,12 @@ class _Query:
         query = sa.select(self.noun.table).where(visible)
         for name, values in self.filters.items():
             query = query.where(_filter(columns[name], self.noun.fields[name], values))
-        order = [(k, d == "desc") for k, d in zip(self.sort_keys, self.sort_dirs or ["asc"] * len(self.sort_keys), strict=True)]
+        directions = self.sort_dirs or ["asc"] * len(self.sort_keys)
+        order = [(k, d == "desc") for k, d in zip(self.sort_keys, directions, strict=True)]
         order = [(k, desc != self.reverse) for k, desc in [*order, ("id", False)]]
         if self.marker is not None:
-            row = tx.connection.execute(sa.select(self.noun.table).where(columns.id == self.marker, visible)).mappings().first()
+            behind = sa.select(self.noun.table).where(columns.id == self.marker, visible)
+            row = tx.connection.execute(behind).mappings().first()
             if row is None:
                 raise BadRequest(f"The marker {self.marker} is no {self.noun.kind} (any more).")
             query = query.where(_after(columns, order, row))
@@ -438,7 +440,8 @@ class _Query:
 
 def _after(columns: Any, order: list[tuple[str, bool]], row: Any) -> sa.ColumnElement[bool]:
     """Strictly behind a row in this order (a lexicographic comparison; None sorts with the empty string)."""
-    choices, equal = [], []
+    choices: list[sa.ColumnElement[bool]] = []
+    equal: list[sa.ColumnElement[bool]] = []
     for key, desc in order:
         column, value = columns[key], row[key]
         choices.append(sa.and_(*equal, column < value if desc else column > value))

@@ -6,8 +6,32 @@ from typing import Any
 
 from controller.derive import Here, Net, derives, hosts_of_its_network, itself, own_host
 from controller.flow import (
-    ARP, ARP_OP, ARP_SHA, ARP_SPA, ARP_THA, ARP_TPA, ETH_DST, ETH_SRC, ICMPV6_CODE, ICMPV6_TYPE, IN_PORT, IPV6_DST, IPV6_SRC,
-    ND_NA, ND_NS, ND_OPTIONS_TYPE, ND_RESERVED, ND_TARGET, ND_TLL, Flow, flow, goto, match, move, set_field, to_in_port,
+    ARP,
+    ARP_OP,
+    ARP_SHA,
+    ARP_SPA,
+    ARP_THA,
+    ARP_TPA,
+    ETH_DST,
+    ETH_SRC,
+    ICMPV6_CODE,
+    ICMPV6_TYPE,
+    IN_PORT,
+    IPV6_DST,
+    IPV6_SRC,
+    ND_NA,
+    ND_NS,
+    ND_OPTIONS_TYPE,
+    ND_RESERVED,
+    ND_TARGET,
+    ND_TLL,
+    Flow,
+    flow,
+    goto,
+    match,
+    move,
+    set_field,
+    to_in_port,
 )
 from controller.pipeline import ADVERTISE, EXACT, L2, LOCAL, NETWORK, OVERRIDE
 

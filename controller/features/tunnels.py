@@ -5,12 +5,41 @@ from typing import Any
 
 from controller.derive import Here, Net, derives, its_hosts, itself, other_hosts_of_its_network
 from controller.flow import (
-    ETH_DST, IN_PORT, TUN_DST, TUN_ID, TUN_SRC, VLAN_TCI, Flow, flow, goto, load, match, move, output, pop_vlan, push_vlan,
+    ETH_DST,
+    IN_PORT,
+    TUN_DST,
+    TUN_ID,
+    TUN_SRC,
+    VLAN_TCI,
+    Flow,
+    flow,
+    goto,
+    load,
+    match,
+    move,
+    output,
+    pop_vlan,
+    push_vlan,
     set_field,
 )
 from controller.pipeline import (
-    ARRIVE, CLASSIFY, DEPART, EXACT, FALLBACK, FROM_OVERLAY, INWARD, L2, MISS, NETWORK, NETWORK_PCP, NETWORK_VID, ORIGIN,
-    OUT_PORT, OUTPUT, OVERLAY, TABLES,
+    ARRIVE,
+    CLASSIFY,
+    DEPART,
+    EXACT,
+    FALLBACK,
+    FROM_OVERLAY,
+    INWARD,
+    L2,
+    MISS,
+    NETWORK,
+    NETWORK_PCP,
+    NETWORK_VID,
+    ORIGIN,
+    OUT_PORT,
+    OUTPUT,
+    OVERLAY,
+    TABLES,
 )
 
 TAGGED = VLAN_TCI.masked(0x1000, 0x1000)

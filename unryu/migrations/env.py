@@ -1,6 +1,7 @@
 """Alembic's entry: one linear history for every service's tables; run by `unryu db upgrade`."""
 
 from alembic import context
+
 from unryu.resource import metadata
 from unryu.service import load_nouns
 
