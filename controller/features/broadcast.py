@@ -33,7 +33,7 @@ def to_ports(network: Any, net: Net, here: Here) -> Iterator[Flow]:
 def to_hosts(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """A copy under the network's VNI to every other host that has a port of it (head-end replication)."""
     tunnel = here.ofport("br-tun", "vxlan")
-    peers = sorted(Here(h, net).agent.tunnel_ip for h in hosts_of_network(net, network.id) if h != here.id)
+    peers = sorted(filter(None, (Here(h, net).agent.tunnel_ip for h in hosts_of_network(net, network.id) if h != here.id)))
     copies = [word for peer in peers for word in (set_field(TUN_DST, peer), output(tunnel))]
     if copies and tunnel and network.admin_state_up:
         yield flow(DEPART, MULTICAST, match(NETWORK == network.number, GROUP), set_field(TUN_ID, network.vni), *copies)

@@ -1,0 +1,181 @@
+"""Features: golden flows of a small network, and named states walked in every order."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from controller.bootstrap import load_features
+from controller.derive import Engine, Here, Net, catalogue, derives, itself, recompute
+from controller.explain.describe import PAGE, page, sample
+from controller.flow import flow, match, output
+from controller.picture import Picture
+from controller.pipeline import L2, OUTPUT, TABLES
+from unryu.resource import nouns
+
+load_features()
+
+
+def test_the_pipelines_page_is_fresh() -> None:
+    assert PAGE.read_text() == page(), "run: python -m controller.explain.describe"
+
+
+def test_every_edge_leads_forward_to_a_table() -> None:
+    for table in TABLES:
+        names = {t.name: t for t in TABLES if t.bridge == table.bridge}
+        for name in (*table.next, *(() if table.miss == "drop" else (table.miss,))):
+            assert names[name].number > table.number
+
+
+# Changes to the sample: each is a function of the picture, and each can be undone.
+BLUE = {"id": "blue", "project_id": "demo", "vni": 5001, "number": 7}
+PORT1 = {"id": "port1", "network_id": "blue", "mac_address": "fa:16:3e:00:00:01", "binding_host_id": "h1",
+         "fixed_ips": [{"subnet_id": "blue4", "ip_address": "10.0.0.11"}, {"subnet_id": "blue6", "ip_address": "fd00::11"}]}
+PORT3 = {"id": "port3", "network_id": "blue", "mac_address": "fa:16:3e:00:00:03", "binding_host_id": "h1", "fixed_ips": []}
+AGENT2 = {"id": "agent-h2", "host": "h2", "datapaths": {}, "ofports": {"br-int": {"patch-tun": 1},
+          "br-tun": {"patch-int": 1, "vxlan": 2}}}
+STATES: dict[str, tuple[tuple[str, str, dict[str, Any] | None], ...]] = {
+    "as it is": (),
+    "port1 unplugged": (("vif", "vif1", None),),
+    "port1 elsewhere": (("port", "port1", {**PORT1, "binding_host_id": "h2"}),),
+    "port1 on a host we do not know": (("port", "port1", {**PORT1, "binding_host_id": "h9"}),),
+    "port1 with another address": (
+        ("port", "port1", {**PORT1, "fixed_ips": [{"subnet_id": "blue4", "ip_address": "10.0.0.99"}]}),),
+    "port1 admin down": (("port", "port1", {**PORT1, "admin_state_up": False}),),
+    "port1 gone": (("vif", "vif1", None), ("port", "port1", None)),
+    "network admin down": (("network", "blue", {**BLUE, "admin_state_up": False}),),
+    "a third port, unplugged": (("port", "port3", PORT3),),
+    "a third port": (("port", "port3", PORT3), ("vif", "vif3", {
+        "id": "vif3", "agent_id": "agent-h1", "port_id": "port3", "ofport": 101, "link": "up"})),
+    "vif1 at another ofport": (("vif", "vif1", {
+        "id": "vif1", "agent_id": "agent-h1", "port_id": "port1", "ofport": 200, "link": "up"}),),
+    "vif1 without link": (("vif", "vif1", {
+        "id": "vif1", "agent_id": "agent-h1", "port_id": "port1", "ofport": 100, "link": "down"}),),
+    "h2 with another VTEP": (("agent", "agent-h2", {**AGENT2, "tunnel_ip": "198.18.0.99"}),),
+    "h2 without tunnel": (("agent", "agent-h2", {**AGENT2, "tunnel_ip": "", "ofports": {}}),),
+    "everything gone": tuple((kind, id, None) for kind, id in (
+        ("vif", "vif1"), ("vif", "vif2"), ("port", "port1"), ("port", "port2"), ("subnet", "blue4"), ("subnet", "blue6"),
+        ("network", "blue"), ("agent", "agent-h1"), ("agent", "agent-h2"))),
+}
+
+
+def plain(wanted: Any) -> dict[tuple[str, str], Any]:
+    return {(host, bridge): flows for host, bridges in wanted.items() for bridge, flows in bridges.items() if flows}
+
+
+class Walker:
+    """An engine led from state to state, a switch kept by what it says should change."""
+
+    def __init__(self) -> None:
+        self.picture = sample()
+        self.base = {(kind, r.id): r for kind in ("agent", "network", "subnet", "port", "vif")
+                     for r in self.picture.all(kind)}
+        self.engine = Engine(self.picture, catalogue.values())
+        self.installed = {place: dict(flows) for place, flows in plain(self.engine.wanted).items()}
+
+    def go(self, state: str) -> None:
+        target = {**self.base, **{(kind, id): nouns[kind](**v) if v else None for kind, id, v in STATES[state]}}
+        touched = {}
+        for key in {*target, *((k, r.id) for k in ("port", "vif") for r in self.picture.all(k))}:
+            touched |= self.picture.put(*key, target.get(key))
+        for host, bridges in self.engine.update(touched).items():
+            for bridge, change in bridges.items():
+                table = self.installed.setdefault((host, bridge), {})
+                for cookie, f in change.delete:
+                    assert table.pop(f.key)[0] == cookie
+                table |= {f.key: (cookie, f) for cookie, f in change.add}
+        assert not self.engine.failed and not self.engine.contested
+
+    def check(self) -> None:
+        fresh = plain(recompute(self.picture, catalogue.values()))
+        assert plain(self.engine.wanted) == fresh
+        assert {place: flows for place, flows in self.installed.items() if flows} == fresh
+
+
+@pytest.mark.parametrize("first", STATES)
+def test_it_is_valid_to_go_from_any_state_to_any_other(first: str) -> None:
+    walker = Walker()
+    for second in STATES:
+        for state in (first, second, "as it is"):
+            walker.go(state)
+            walker.check()
+
+
+def test_the_path_leaves_nothing_in_memory() -> None:
+    """What the engine remembers at the end depends on the end only."""
+    walker = Walker()
+    for first, second in itertools.permutations(STATES, 2):
+        walker.go(first)
+        walker.go(second)
+    walker.go("as it is")
+    fresh = Engine(sample(), catalogue.values())
+    for name in ("_memos", "_places", "_flows", "_owner", "_reads"):
+        assert getattr(walker.engine, name) == getattr(fresh, name), name
+    assert {c: set(n) for c, n in walker.engine._readers.items()} == {c: set(n) for c, n in fresh._readers.items()}
+
+
+def test_a_change_runs_only_what_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more port on a network of 300: the units that run do not grow with the network."""
+    def cost(size: int) -> int:
+        picture = sample()
+        for n in range(size):
+            picture.put("port", f"p{n}", nouns["port"](
+                id=f"p{n}", network_id="blue", mac_address=f"fa:16:3e:01:{n >> 8:02x}:{n & 255:02x}",
+                binding_host_id=f"h{1 + n % 2}", fixed_ips=[]))
+        engine = Engine(picture, catalogue.values())
+        runs = []
+        derive = engine._derive
+        monkeypatch.setattr(engine, "_derive", lambda unit: (runs.append(unit), derive(unit)))
+        engine.update(picture.put("port", "new", nouns["port"](
+            id="new", network_id="blue", mac_address="fa:16:3e:02:00:00", binding_host_id="h1", fixed_ips=[])))
+        return len(runs)
+
+    assert cost(300) == cost(10) <= 8
+
+
+def test_two_claims_of_one_place_and_the_smaller_name_stands() -> None:
+    picture = sample()
+    features = {}
+
+    def claim(name: str, port: int) -> None:
+        def derive(agent: Any, net: Net, here: Here) -> Any:
+            if net.get("port", f"port{port}") is not None:
+                yield flow(L2, 7, match(), output(port))
+
+        derive.__name__, derive.__module__ = name, "tests.claims"
+        derives("agent", at=itself)(derive)
+        features[name] = catalogue.pop(f"claims.{name}")
+
+    claim("alpha", 1), claim("beta", 2)
+    for order in ((features["alpha"], features["beta"]), (features["beta"], features["alpha"])):
+        engine = Engine(picture, order)
+        [(_, standing)] = engine.wanted["h1"]["br-int"].values()
+        assert standing == flow(L2, 7, match(), output(1)) and len(engine.contested) == 2
+    one = picture.get("port", "port1")
+    engine.update(picture.put("port", "port1", None))
+    [(_, standing)] = engine.wanted["h1"]["br-int"].values()
+    assert standing == flow(L2, 7, match(), output(2)) and not engine.contested
+    engine.update(picture.put("port", "port1", one))
+    [(_, standing)] = engine.wanted["h1"]["br-int"].values()
+    assert standing == flow(L2, 7, match(), output(1)) and len(engine.contested) == 2
+
+
+def test_a_feature_that_fails_hurts_only_its_own_resource() -> None:
+    def broken(port: Any, net: Net, here: Here) -> Any:
+        yield flow(OUTPUT, 1, match(), output(int(port.id.removeprefix("port")) // (port.id != "port1")))
+
+    broken.__module__ = "tests.claims"
+    from controller.derive import own_host
+
+    derives("port", at=own_host)(broken)
+    feature = catalogue.pop("claims.broken")
+    engine = Engine(sample(), [feature])
+    assert [(u.id, type(e)) for u, e in engine.failed.items()] == [("port1", ZeroDivisionError)]
+    assert list(engine.wanted["h2"]["br-int"].values()) and not engine.wanted["h1"]["br-int"]
+
+
+def test_a_record_in_the_picture_is_blank_where_no_flow_may_look() -> None:
+    picture = Picture()
+    picture.put("port", "p", nouns["port"](id="p", name="secret", status="ACTIVE", binding_host_id="h1"))
+    assert picture.get("port", "p").name == "" and picture.get("port", "p").binding_host_id == "h1"
+    assert not picture.put("port", "p", nouns["port"](id="p", name="other", status="DOWN", binding_host_id="h1"))
