@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-UNRYU = [sys.executable, "-m", "unryu"]
+UNRYU = [sys.executable, "-P", "-m", "unryu"]
 
 
 def unryu(*words: str, state: Path | str = "/nonexistent/cloud") -> subprocess.CompletedProcess[str]:
@@ -25,7 +25,7 @@ def test_help_has_verbs_of_rooms_and_examples() -> None:
 
 @pytest.mark.parametrize("words", [("--help",), ("up", "--help"), ("lab", "plug", "--help")])
 def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
-    said = subprocess.run([sys.executable, "-X", "importtime", "-m", "unryu", *words], capture_output=True, text=True,
+    said = subprocess.run([sys.executable, "-P", "-X", "importtime", "-m", "unryu", *words], capture_output=True, text=True,
                           check=True).stderr
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in said.splitlines()}
     assert "click" in imported
@@ -81,3 +81,13 @@ def test_config_show_lists_settings_where_they_are_declared() -> None:
     rows = json.loads(unryu("config", "show", "-o", "json").stdout)
     assert "UNRYU_DATABASE_URL" in {row["environment"] for row in rows}
     assert all(row["description"] for row in rows)
+
+
+def test_config_show_hides_passwords_and_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNRYU_DATABASE_URL", "postgresql://unryu:geheim@db/unryu")
+    said = unryu("config", "show", "-o", "yaml").stdout
+    assert "geheim" not in said
+    assert "postgresql://unryu:***@db/unryu" in said
+    monkeypatch.setenv("UNRYU_API_WORKERS", "many")
+    said = unryu("config", "show")
+    assert (said.returncode, "[api] workers" in said.stderr) == (1, True)

@@ -199,7 +199,7 @@ def execute(name: str, command: tuple[str, ...]) -> None:
     from topology import lab
 
     _root()
-    lab.execute(lab.guest(_cloud(), name), command)
+    lab.execute(lab.guest(_cloud(), name), command[1:] if command[:1] == ("--",) else command)
 
 
 @lab.command()

@@ -269,4 +269,4 @@ def run(*words: str, given: str | None = None, check: bool = True) -> str:
 
 def python(*words: str) -> tuple[str, ...]:
     """This installation's own `unryu` command, whatever PATH says."""
-    return (sys.executable, "-m", "unryu", *words)
+    return (sys.executable, "-P", "-m", "unryu", *words)

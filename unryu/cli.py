@@ -4,14 +4,19 @@ Imports are lazy, so that `unryu --help` and completion answer at once: a room's
 """
 
 import os
+import re
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unryu.output import output, show_rows
+
+if TYPE_CHECKING:
+    from unryu.config import Settings
 
 DEFAULT_STATE = "/var/lib/unryu"
 
@@ -34,7 +39,7 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and self.get_command(ctx, args[0]) is None:
-            return args[0], openstack, args
+            return args[0], openstack, args[1:]
         return super().resolve_command(ctx, args)
 
 
@@ -110,21 +115,39 @@ def config() -> None:
 @output
 def show(output: str) -> None:
     """Every setting: its value here, its environment variable, what it is for."""
-    from pydantic_core import to_jsonable_python
-
     from unryu.config import sections
 
     for group in ("unryu.services", "unryu.resources", "unryu.apis"):  # settings are declared where they are used
         for room in entry_points(group=group):
             room.load()
     rows = [
-        {"section": section, "name": name, "value": to_jsonable_python(getattr(values, name), serialize_unknown=True),
+        {"section": section, "name": name, "value": values.get(name),
          "environment": f"UNRYU_{section}_{name}".upper(), "description": field.description or ""}
         for section, declared in sorted(sections.items())
-        for values in (declared(),)
+        for values in (_values(declared),)
         for name, field in declared.model_fields.items()
     ]
     show_rows(rows, output)
+
+
+def _values(declared: type["Settings"]) -> dict[str, Any]:
+    """What holds here; the defaults of a section that nobody has filled in on this machine, such as a far host's."""
+    from pydantic import ValidationError
+    from pydantic_core import to_jsonable_python
+
+    try:
+        values = declared().model_dump(mode="json")
+    except ValidationError as error:
+        for fault in error.errors():
+            if fault["type"] != "missing":
+                where = ".".join(map(str, fault["loc"]))
+                raise click.ClickException(f"[{declared.section}] {where}: {fault['msg']}.") from None
+        fields = declared.model_fields.items()
+        values = {name: None if field.is_required() else field.get_default() for name, field in fields}
+    # A database's URL may hold a password.
+    hidden = {name: re.sub(r"(://[^/@:]*:)[^/@]*@", r"\1***@", value)
+              for name, value in values.items() if isinstance(value, str)}
+    return {**to_jsonable_python(values), **hidden}
 
 
 @unryu.command()
