@@ -38,7 +38,8 @@ class Context:
         return "admin" in self.roles
 
     def owns(self, record: Resource) -> bool:
-        return self.is_admin or "project_id" not in record.fields or record.project_id == self.project_id
+        mine, whose = record.owner
+        return self.is_admin or mine not in record.fields or getattr(record, mine) == getattr(self, whose)
 
 
 Ask = Callable[[str], dict[str, Any] | None]

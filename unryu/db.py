@@ -184,7 +184,7 @@ class Tx:
         if not changed:
             return before
         if not all(record.fields[n].observed for n in changed):
-            stamp = {"revision_number": before.revision_number + 1, "updated_at": now()}
+            stamp = {"revision_number": (before.revision_number or 0) + 1, "updated_at": now()}
             stamp = {n: v for n, v in stamp.items() if n in record.fields}
             after, changed = after.replace(**stamp), changed | set(stamp)
         self._execute(

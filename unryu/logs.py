@@ -8,6 +8,9 @@ import structlog
 
 log = structlog.get_logger()
 
+# Without local variables: they hold passwords and tokens.
+_tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def setup(name: str) -> None:
     """Call once at the start of a process. `name` is the service that speaks (`api`, `controller`)."""
@@ -17,7 +20,7 @@ def setup(name: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()],
+        processors=[*shared, _tracebacks, structlog.processors.JSONRenderer()],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
@@ -28,6 +31,6 @@ def setup(name: str) -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()],
+                    _tracebacks, structlog.processors.JSONRenderer()],
     ))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

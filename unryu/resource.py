@@ -141,6 +141,8 @@ class Resource:
     path: ClassVar[str] = ""
     """Below the API's version, `/security-group-rules`; empty: not on the wire."""
     plural: ClassVar[str] = ""
+    owner: ClassVar[tuple[str, str]] = ("project_id", "project_id")
+    """An attribute, and the word of the context that it equals where the caller owns it; without it all own it."""
     visible_if: ClassVar[str | None] = None
     """A boolean attribute that shows it to every project."""
     visible_with: ClassVar[str | None] = None

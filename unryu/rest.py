@@ -36,6 +36,8 @@ class Dialect:
     """(noun, this page's URL, next page's URL or None) → what a list says beside its items."""
     aliases: dict[str, str]
     """Attributes with two names on the wire, `tenant_id` → `project_id`."""
+    item: Callable[[Resource], dict[str, Any]] = lambda record: {}
+    """What every item says beside its attributes: a link to itself."""
 
 
 class Api:
@@ -145,7 +147,8 @@ class Api:
         computed = noun.computed(tx, records, context)
         views = []
         for record in records:
-            view = {wire: getattr(record, name) for wire, name in shown} | computed.get(record.id, {})
+            view = {wire: getattr(record, name) for wire, name in shown}
+            view |= computed.get(record.id, {}) | self.dialect.item(record)
             view |= {alias: view[name] for alias, name in aliases.items() if name in view}
             views.append({k: v for k, v in view.items() if k in fields} if fields else view)
         return views
@@ -235,10 +238,11 @@ def _if_match(record: Resource) -> None:
 
 def visible_rows(noun: type[Resource], context: Context) -> sa.ColumnElement[bool]:
     """The rows of a noun that a context may see, as a condition of SQL."""
-    if context.is_admin or "project_id" not in noun.fields:
+    mine, whose = noun.owner
+    if context.is_admin or mine not in noun.fields:
         return sa.true()
     columns = noun.table.c
-    choices = [columns.project_id == context.project_id]
+    choices = [columns[mine] == getattr(context, whose)]
     if noun.visible_if:
         choices.append(columns[noun.visible_if])
     if noun.visible_with:
@@ -312,13 +316,14 @@ def model(noun: type[Resource], verb: str) -> type[pydantic.BaseModel]:
 def _annotated(f: Field) -> Any:
     checks: list[Any] = []
     if f.plain is str:
-        checks.append(pydantic.AfterValidator(_text(f.length)))
+        checks.append(pydantic.AfterValidator(text(f.length)))
     if f.check:
         checks.append(pydantic.AfterValidator(f.check))
     return Annotated[f.type, *checks] if checks else f.type
 
 
-def _text(length: int) -> Callable[[str | None], str | None]:
+def text(length: int) -> Callable[[str | None], str | None]:
+    """A check: no longer than this, and all of it characters that every database stores."""
     def check(value: str | None) -> str | None:
         if value is not None and len(value) > length:
             raise ValueError(f"it is longer than {length} characters")
