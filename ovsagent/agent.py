@@ -26,5 +26,5 @@ class AgentSettings(Settings):
 def serve() -> None:
     """Become the agent. A new program in this process, since the parts that read settings and find services would
     otherwise stay in memory on every host: 40 MB of 60."""
-    settings = AgentSettings()      # type: ignore[call-arg]
+    settings = AgentSettings()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ovsagent.process", settings.model_dump_json()])

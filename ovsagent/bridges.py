@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ovsagent.ovsdb import New, Operation, Row, Tables, insert, members, mutate, update
 
 WATCH = {
-    "Open_vSwitch": ("bridges", "cur_cfg"),
+    "Open_vSwitch": ("bridges",),
     "Bridge": ("name", "ports", "controller", "datapath_type", "protocols", "fail_mode", "other_config",
                "external_ids"),
     "Port": ("name", "interfaces", "tag", "trunks", "vlan_mode"),

@@ -61,7 +61,7 @@ def create_pair(name: str, guest: str, *, namespace: str, mac: str, mtu: int) ->
 
 def shape_guest_end(number: int, guest: str, *, namespace: str, mac: str, mtu: int) -> None:
     """Up, with this name, MAC and MTU; what is right already stays as it is."""
-    with _inside(namespace):
+    with inside(namespace):
         _ask(_SET, 0, _header(number, up=True), _text(_IFNAME, guest), _mac(mac), _number(_MTU, mtu))
         _checksum_here(guest)
 
@@ -74,10 +74,9 @@ def raise_host_end(name: str, *, alias: str, mtu: int) -> None:
 def deafen(name: str) -> None:
     """Keep this host's own IP stack off a guest's link: with the user-space datapath the kernel hears every frame
     beside the switch, and would answer ARP for, and open connections to, the host's own addresses."""
-    for setting, value in (("ipv6/conf/{}/disable_ipv6", "1"), ("ipv4/conf/{}/rp_filter", "1"),
-                           ("ipv4/conf/{}/arp_ignore", "8")):
-        with suppress(FileNotFoundError):       # a kernel without IPv6, or the link is gone again
-            Path("/proc/sys/net", setting.format(name)).write_text(value)
+    for setting in ("ipv6/conf/{}/disable_ipv6", "ipv4/conf/{}/rp_filter"):     # no route leads back to a guest: all dropped
+        with suppress(FileNotFoundError):                                       # no IPv6, or the link is gone again
+            Path("/proc/sys/net", setting.format(name)).write_text("1")
 
 
 def delete(name: str) -> None:
@@ -108,7 +107,7 @@ def _opened(namespace: str) -> Iterator[int]:
 
 
 @contextmanager
-def _inside(namespace: str) -> Iterator[None]:
+def inside(namespace: str) -> Iterator[None]:
     """This thread, and only this one, works in the namespace for a moment."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ class Agent:
             wanted = bridges.with_ports(wanted, "br-int", self.vifs.ports(tables))
             if operations := bridges.difference(wanted, tables) + self.vifs.pins(tables):
                 self.mended += 1
-                log.info("mending", extra={"what": " ".join(f"{each['op']}:{each['table']}" for each in operations)})
+                counted = Counter(f"{operation['op']} {operation['table']}" for operation in operations)
+                log.info("mending", extra={"what": ", ".join(f"{number} {what}" for what, number in counted.items())})
                 self.ovsdb.transact(*operations)
 
     def health(self) -> dict[str, Any]:

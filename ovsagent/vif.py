@@ -61,95 +61,29 @@ def remembered(alias: str) -> Vif | None:
 
 
 class Vifs:
-    """The VIFs of this host. One at a time is made or removed; the wait for vswitchd is outside that."""
+    """The VIFs of this host. `lock` is held for the database and what is known, never for links or for vswitchd: the
+    kernel takes 16 ms to remove a pair, and no plug waits for another port's end."""
 
     def __init__(self, ovsdb: Client) -> None:
         self.ovsdb = ovsdb
         self.lock = threading.Lock()
         known = (remembered(link.alias) for link in links.every())
         self.known = {vif.port_id: vif for vif in known if vif}
+        self._last = 0
+        self._turns = [threading.Lock() for _ in range(64)]      # by port: one thing at a time for each
 
     def plug(self, port_id: str, mac: str, mtu: int, netns: str, ifname: str = "eth0") -> tuple[int, str]:
         """The OpenFlow port and the device, once vswitchd has taken it. Again: the same; elsewhere: moved."""
-        with self.lock:
+        with self._turn(port_id):
             vif = self._linked(port_id, mac, mtu, netns, ifname)
-            self.known[port_id] = vif
-            if operations := self._port(vif):
-                self.ovsdb.transact(*operations)
-        return self._taken(port_id)
+            with self.lock:
+                self.known[port_id] = vif
+                if operations := self._port(vif):
+                    self.ovsdb.transact(*operations)
+        return self.recognise(port_id)
 
     def recognise(self, port_id: str) -> tuple[int, str]:
-        """A device that somebody else makes and adds to br-int under this id, as libvirt does."""
-        return self._taken(port_id)
-
-    def unplug(self, port_id: str) -> None:
-        with self.lock:
-            self._remove(port_id)
-
-    def pins(self, tables: Tables) -> list[Operation]:
-        """Keep the number of a port that others made: a restarted vswitchd could give it another one."""
-        operations = []
-        for uuid, row in tables["Interface"].items():
-            if "iface-id" in row["external_ids"] and row["ofport_request"] == () and row["ofport"] not in NONE:
-                links.deafen(row["name"])
-                operations.append(update("Interface", uuid, {"ofport_request": row["ofport"]}))
-        return operations
-
-    def ports(self, tables: Tables) -> dict[str, Row]:
-        """What br-int should hold: every VIF whose port or whose link is there."""
-        gone = [vif for vif in self.known.values() if vif.device not in tables.ports and not links.find(vif.device)]
-        for vif in gone:
-            del self.known[vif.port_id]
-        return {vif.device: vif.interface for vif in self.known.values()}
-
-    def _linked(self, port_id: str, mac: str, mtu: int, netns: str, ifname: str) -> Vif:
-        """The veth pair as asked for; one that leads elsewhere, or was left half made, is replaced."""
-        device = Vif(port_id, mac, 0).device
-        try:
-            link = links.find(device)
-            old = remembered(link.alias) if link else None
-            if link and link.up and (old is None or old.port_id != port_id):
-                raise Problem(409, f"the name {device} is taken here by {link.alias or 'a link that is not ours'}")
-            if link and not (old and link.peer_namespace == links.namespace_number(netns)):
-                self._remove(port_id)
-                link = None
-            vif = Vif(port_id, mac, old.ofport if old else free_ofport(self.ovsdb.tables, self.known.values()))
-            if link is None:
-                links.create_pair(device, ifname, namespace=netns, mac=mac, mtu=mtu)
-                link = links.find(device)
-            assert link is not None, "it was there a moment ago, and only the lock's holder removes it"
-            links.shape_guest_end(link.peer, ifname, namespace=netns, mac=mac, mtu=mtu)
-            links.raise_host_end(device, alias=vif.alias, mtu=mtu)
-        except links.NoNamespace:
-            raise Problem(404, f"there is no network namespace {netns} here") from None
-        except OSError as error:
-            if error.errno == errno.EEXIST:
-                raise Problem(409, f"namespace {netns} has an interface {ifname} already") from None
-            raise Problem(400, f"no link with MAC {mac} and MTU {mtu} in namespace {netns}: {error.strerror}") from None
-        return vif
-
-    def _port(self, vif: Vif) -> list[Operation]:
-        tables = self.ovsdb.tables
-        if "br-int" not in tables.bridges:
-            raise Problem(503, "the bridges of this host are not wired yet")
-        operations = difference({"br-int": Bridge(columns={}, ports={vif.device: vif.interface})}, tables)
-        if vif.device not in tables.ports:
-            operations.append(mutate("Bridge", {"name": "br-int"}, ("external_ids", "delete", (LAST_GIVEN,)),
-                                     ("external_ids", "insert", {LAST_GIVEN: str(vif.ofport)})))
-        return operations
-
-    def _remove(self, port_id: str) -> None:
-        """Port first, then link, so that vswitchd never holds a port whose device is gone."""
-        self.known.pop(port_id, None)
-        tables, device = self.ovsdb.tables, Vif(port_id, "", 0).device
-        if uuid := tables.ports.get(device):
-            holders = [row["name"] for row in tables["Bridge"].values() if uuid in members(row["ports"])]
-            self.ovsdb.transact(*(mutate("Bridge", {"name": name}, ("ports", "delete", uuid)) for name in holders))
-        link = links.find(device)
-        if link and (remembered(link.alias) or not link.up):
-            links.delete(device)
-
-    def _taken(self, port_id: str) -> tuple[int, str]:
+        """Wait for vswitchd to take the port, whoever adds it to br-int under this id: we, or libvirt."""
         def look(tables: Tables) -> Row | None:
             row = interface(tables, port_id)
             return row if row and (row["ofport"] != () or row["error"] != ()) else None
@@ -161,15 +95,102 @@ class Vifs:
             raise Problem(500, f"vswitchd refuses port {port_id}: {row['error'] or 'no reason given'}")
         return row["ofport"], row["name"]
 
+    def unplug(self, port_id: str) -> None:
+        with self._turn(port_id):
+            self._remove(port_id)
+
+    def pins(self, tables: Tables) -> list[Operation]:
+        """Keep the number of a port that others made: a restarted vswitchd could give it another one."""
+        operations = []
+        for uuid, row in tables["Interface"].items():
+            port_id = row["external_ids"].get("iface-id")
+            if port_id and port_id not in self.known and row["ofport_request"] == () and row["ofport"] not in NONE:
+                links.deafen(row["name"])
+                operations.append(update("Interface", uuid, {"ofport_request": row["ofport"]}))
+        return operations
+
+    def ports(self, tables: Tables) -> dict[str, Row]:
+        """What br-int should hold: every VIF whose port or whose link is there."""
+        gone = [vif for vif in self.known.values() if vif.device not in tables.ports and not links.find(vif.device)]
+        for vif in gone:
+            del self.known[vif.port_id]
+        return {vif.device: vif.interface for vif in self.known.values()}
+
+    def _turn(self, port_id: str) -> threading.Lock:
+        return self._turns[hash(port_id) % len(self._turns)]
+
+    def _linked(self, port_id: str, mac: str, mtu: int, netns: str, ifname: str) -> Vif:
+        """The veth pair as asked for; one that leads elsewhere, or was left half made, is replaced."""
+        device = Vif(port_id, mac, 0).device
+        try:
+            link = links.find(device)
+            old = remembered(link.alias) if link else None
+            if link and not _is_of(port_id, link):
+                raise Problem(409, f"the name {device} is taken here by {link.alias or 'a link that is not ours'}")
+            if link and not (old and link.peer_namespace == links.namespace_number(netns)):
+                self._remove(port_id)
+                link = None
+            vif = Vif(port_id, mac, old.ofport if old else self._number())
+            if link is None:
+                links.create_pair(device, ifname, namespace=netns, mac=mac, mtu=mtu)
+                link = links.find(device)
+            if link is None:
+                raise links.NoNamespace(netns)      # it ended meanwhile, and took the pair with it
+            links.shape_guest_end(link.peer, ifname, namespace=netns, mac=mac, mtu=mtu)
+            links.raise_host_end(device, alias=vif.alias, mtu=mtu)
+        except links.NoNamespace:
+            raise Problem(404, f"there is no network namespace {netns} here") from None
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                raise Problem(409, f"namespace {netns} has an interface {ifname} already") from None
+            raise Problem(400, f"no link with MAC {mac} and MTU {mtu} in namespace {netns}: {error.strerror}") from None
+        return vif
+
+    def _number(self) -> int:
+        with self.lock:
+            tables = self.ovsdb.tables
+            bridge = tables["Bridge"][tables.bridges["br-int"]] if "br-int" in tables.bridges else {"external_ids": {}}
+            self._last = self._last or int(bridge["external_ids"].get(LAST_GIVEN, FIRST - 1))
+            self._last = free_ofport(self._last, tables, self.known.values())
+            return self._last
+
+    def _port(self, vif: Vif) -> list[Operation]:
+        tables = self.ovsdb.tables
+        if "br-int" not in tables.bridges:
+            raise Problem(503, "the bridges of this host are not wired yet")
+        operations = difference({"br-int": Bridge(columns={}, ports={vif.device: vif.interface})}, tables)
+        if vif.device not in tables.ports:
+            operations.append(mutate("Bridge", {"name": "br-int"}, ("external_ids", "delete", (LAST_GIVEN,)),
+                                     ("external_ids", "insert", {LAST_GIVEN: str(self._last or vif.ofport)})))
+        return operations
+
+    def _remove(self, port_id: str) -> None:
+        """Port first, then link, so that vswitchd never holds a port whose device is gone."""
+        device = Vif(port_id, "", 0).device
+        with self.lock:
+            self.known.pop(port_id, None)
+            tables = self.ovsdb.tables
+            row, uuid = interface(tables, port_id), tables.ports.get(device)
+            if uuid and row and row["name"] == device:      # another port's id may begin alike
+                holders = [row["name"] for row in tables["Bridge"].values() if uuid in members(row["ports"])]
+                self.ovsdb.transact(*(mutate("Bridge", {"name": name}, ("ports", "delete", uuid)) for name in holders))
+        link = links.find(device)
+        if link and _is_of(port_id, link):
+            links.delete(device)
+
+
+def _is_of(port_id: str, link: links.Link) -> bool:
+    """Also one that is down and says nothing: we died before we raised it."""
+    vif = remembered(link.alias)
+    return vif.port_id == port_id if vif else not (link.alias or link.up)
+
 
 def interface(tables: Tables, port_id: str) -> Row | None:
     return next((row for row in tables["Interface"].values() if row["external_ids"].get("iface-id") == port_id), None)
 
 
-def free_ofport(tables: Tables, known: Iterable[Vif]) -> int:
+def free_ofport(last: int, tables: Tables, known: Iterable[Vif]) -> int:
     """The next number after the last one given that nobody holds."""
     rows = tables["Interface"].values()
     taken = {row[column] for row in rows for column in ("ofport", "ofport_request")} | {vif.ofport for vif in known}
-    bridge = tables["Bridge"][tables.bridges["br-int"]] if "br-int" in tables.bridges else {"external_ids": {}}
-    last = int(bridge["external_ids"].get(LAST_GIVEN, FIRST - 1))
     return next(number for number in chain(range(last + 1, LAST + 1), range(FIRST, last + 1)) if number not in taken)

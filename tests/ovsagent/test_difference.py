@@ -1,0 +1,80 @@
+"""The pure half of the agent: what is wanted, what differs, what is told."""
+
+import json
+import socket
+from threading import Thread
+from typing import Any
+
+from ovsagent.bridges import BRIDGES, Bridge, changed, datapath_ids, difference, wanted
+from ovsagent.ovsdb import Tables, Uuid, _messages, decoded, encoded
+from ovsagent.report import delta
+from ovsagent.vif import FIRST, LAST, Vif, free_ofport, remembered
+
+
+def test_datapath_ids_are_the_same_in_every_life_and_differ_between_hosts_and_clouds() -> None:
+    ids = datapath_ids("blue", "h1")
+    assert ids == datapath_ids("blue", "h1") and list(ids) == list(BRIDGES)
+    assert [each[-2:] for each in ids.values()] == ["01", "02", "03"] and len({each[:14] for each in ids.values()}) == 1
+    assert not set(ids.values()) & {*datapath_ids("blue", "h2").values(), *datapath_ids("red", "h1").values()}
+
+
+def test_values_survive_the_way_to_the_database_and_back() -> None:
+    for value in ("", "OpenFlow13", 5, True, (), ("a", "b"), {"key": "flow"}, {}, Uuid("x"), (Uuid("x"), Uuid("y"))):
+        assert decoded(json.loads(json.dumps(encoded(value)))) == value
+    assert decoded(["set", ["OpenFlow13"]]) == "OpenFlow13", "a set of one is its member"
+
+
+def test_messages_are_cut_where_they_end_not_where_pieces_do() -> None:
+    sent: list[dict[str, Any]] = [{"id": 1, "result": {"a": "}{"}}, {"id": 2}, {"id": "é" * 1000}]
+    here, there = socket.socketpair()
+
+    def trickle() -> None:
+        for byte in "".join(json.dumps(message, ensure_ascii=False) for message in sent).encode():
+            there.send(bytes([byte]))
+        there.close()
+
+    Thread(target=trickle, daemon=True).start()
+    assert list(_messages(here)) == sent
+    here.close()
+
+
+def test_maps_keep_what_others_put_there_but_options_do_not() -> None:
+    have = {"other_config": {"disable-in-band": "false", "mac-table-size": "9"}, "options": {"key": "flow", "dst_port": "1"}}
+    assert changed(have, {"other_config": {"disable-in-band": "true"}, "options": {"key": "flow"}}) == {
+        "other_config": {"disable-in-band": "true", "mac-table-size": "9"}, "options": {"key": "flow"},
+    }
+    assert changed(have, {"other_config": {"mac-table-size": "9"}}) == {}
+
+
+def test_an_empty_database_gets_everything_in_order_and_an_unwanted_controller_column_is_left_alone() -> None:
+    operations = difference(wanted("blue", "h1", "198.18.0.1", None), Tables())
+    kinds = [f"{each['op']} {each['table']}" for each in operations]
+    assert kinds[:3] == ["insert Open_vSwitch", "insert Bridge", "mutate Open_vSwitch"]
+    assert kinds.count("insert Bridge") == 3 and kinds.count("insert Port") == 8 and "insert Controller" not in kinds
+
+
+def test_a_port_on_another_bridge_comes_home() -> None:
+    interface = {"name": "p", "ofport_request": 5}
+    have = Tables({
+        "Open_vSwitch": {Uuid("o"): {}}, "Interface": {Uuid("i"): interface},
+        "Bridge": {Uuid("a"): {"name": "a", "ports": ()}, Uuid("b"): {"name": "b", "ports": Uuid("p")}},
+        "Port": {Uuid("p"): {"name": "p", "interfaces": Uuid("i"), "tag": (), "trunks": (), "vlan_mode": ()}},
+    })
+    moved = difference({"a": Bridge(columns={}, ports={"p": {"ofport_request": 5}})}, have)
+    assert [(each["where"][0][2], each["mutations"][0][1]) for each in moved] == [("b", "delete"), ("a", "insert")]
+
+
+def test_a_delta_names_what_came_went_and_changed_and_gives_up_when_more_did() -> None:
+    told = {"host": "h1", "vifs": {"a": {"link": "up"}, "b": {"link": "up"}, "c": {"link": "up"}}}
+    now = {"host": "h1", "vifs": {"a": {"link": "up"}, "b": {"link": "down"}, "d": {"link": "up"}}}
+    assert delta(told, now) == {"vifs": {"b": {"link": "down"}, "c": None, "d": {"link": "up"}}}
+    assert delta(told, now | {"host": "h2"}) is None
+
+
+def test_a_vif_is_remembered_by_its_alias_and_numbers_go_round() -> None:
+    vif = Vif("0a0b0c00-0000-4000-8000-000000000001", "fa:16:3e:00:00:01", 107)
+    assert remembered(vif.alias) == vif and remembered("eth0 of somebody") is None
+    held = Tables({"Interface": {Uuid("i"): {"ofport": 101, "ofport_request": ()}}})
+    assert free_ofport(100, held, []) == 102
+    assert free_ofport(106, held, [vif]) == 108
+    assert free_ofport(LAST, held, []) == FIRST
