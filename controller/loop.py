@@ -175,10 +175,12 @@ class Loop:
         self.pushers: dict[str, Pusher] = {}
         self.statuses = Statuses(database)
         self.ready = False
+        self._stopped = threading.Event()
         self._waiting: dict[str, dict[str, int]] = {}
         """Port → host → revision that the host must have confirmed for the port to be ACTIVE."""
         self._bridges: dict[int, tuple[str, str]] = {}
         self._errors: dict[tuple[str, str, Any], list[Unit]] = {}
+        self.feed = journal.Feed(database, since=0)
         self._load()
 
     # Called from other threads: all only leave a word in the inbox.
@@ -194,7 +196,6 @@ class Loop:
 
     def stop(self) -> None:
         self.inbox.put(("stop", None))
-        self.feed.wake()
 
     def switches(self) -> list[dict[str, Any]]:
         """Every bridge of every host: connected or not, the revision wanted and the one confirmed."""
@@ -210,7 +211,8 @@ class Loop:
     # The loop's own thread.
 
     def run(self) -> None:
-        threading.Thread(target=self._listen, daemon=True, name="journal").start()
+        listener = threading.Thread(target=self._listen, daemon=True, name="journal")
+        listener.start()
         self.statuses.start()
         self._consider(p.id for p in self.picture.all("port"))
         self.ready = True
@@ -228,6 +230,9 @@ class Loop:
         for pusher in self.pushers.values():
             pusher.stop()
         self.statuses.stop()
+        self._stopped.set()
+        self.feed.wake()
+        listener.join()
         self.feed.close()
 
     def _hear(self, word: str, about: Any) -> None:
@@ -247,14 +252,14 @@ class Loop:
             self._blame(*about)
 
     def _listen(self) -> None:
-        while True:
+        while not self._stopped.is_set():
             self.feed.wait(5.0)
             self.inbox.put(("look", None))
 
     def _load(self) -> None:
         with self.database.reading() as tx:
             self.picture = Picture.of(tx)
-        self.feed = journal.Feed(self.database, self.picture.revision)
+        self.feed.revision = self.picture.revision
         self.engine = Engine(self.picture, self.features)
         self._net = Net(self.picture)
         self._know()
@@ -265,7 +270,6 @@ class Loop:
             entries = self.feed.read()
         except journal.Trimmed:
             log.warning("the journal was trimmed under us: reading all rows")
-            self.feed.close()
             self._load()
             for host, pusher in self.pushers.items():
                 for bridge, switch in pusher.switches.items():

@@ -11,9 +11,9 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from os_ken.controller import ofp_event, ofp_handler
@@ -247,8 +247,8 @@ class Switches:
     def _ring(self) -> None:
         try:
             self._bell.send(b"!")
-        except BlockingIOError:
-            return  # it is ringing
+        except OSError:
+            return  # it is ringing already, or we have stopped
 
     def _wake(self, connection: Connection) -> None:
         self._woken.append(connection)
@@ -262,7 +262,8 @@ class Switches:
                     if key.fileobj is self._ear:
                         self._ear.recv(4096)
                     elif isinstance(key.data, Connection):
-                        self._serve(key.data, events)
+                        with suppress(ConnectionLost):  # somebody closed it meanwhile: the next look sees to it
+                            self._serve(key.data, events)
                     elif isinstance(key.fileobj, socket.socket):
                         self._accept(key.fileobj)
                 while self._woken:
@@ -283,8 +284,9 @@ class Switches:
     def _accept(self, listener: socket.socket) -> None:
         try:
             sock, address = listener.accept()
-        except OSError as error:  # it left again, or we have no descriptors left: the next round tries again
-            log.warning("a switch could not be accepted: %s", error)
+        except OSError as error:  # it left again, or we have no descriptors left
+            log.warning("a switch could not be let in, it will come again: %s", error)
+            sleep(0.05)
             return
         connection = Connection(sock, address, self._wake)
         self._connections.add(connection)
@@ -326,10 +328,10 @@ class Switches:
             connection.send(wire.echo_reply(message.data))
         elif message.type == wire.ECHO_REPLY or connection.deliver(message):
             return
-        elif connection.state != MAIN_DISPATCHER:
-            self._shake_hands(connection, message)
         elif message.type == wire.ERROR:
             log.warning("switch %s complains, and nobody waits for it: %s", connection, wire.complaint(message.data))
+        elif connection.state != MAIN_DISPATCHER:
+            self._shake_hands(connection, message)
 
     def _shake_hands(self, connection: Connection, message: Message) -> None:
         try:
@@ -379,7 +381,8 @@ class Switches:
                 self._drop(connection)
             elif now - connection.asked > self._keepalive:
                 connection.asked = now
-                connection.send(wire.echo_request(0))
+                with suppress(ConnectionLost):
+                    connection.send(wire.echo_request(0))
 
     def _drop(self, connection: Connection) -> None:
         self._connections.discard(connection)

@@ -52,7 +52,9 @@ def _attempt(connection: Connection, add: list[Entry], delete: list[Entry], time
         bundle, commit, discard, *barriers = replies.xids[count:]
 
         def wait_for(xid: int) -> None:
-            while (message := replies.next(timeout)).xid != xid or message.type == wire.ERROR:
+            while (message := replies.next(timeout)).type == wire.ERROR or message.xid != xid:
+                if message.type != wire.ERROR:
+                    continue  # the bundle is open
                 error = wire.complaint(message.data)
                 if message.xid < bundle:
                     errors[message.xid - first] = error
@@ -62,7 +64,6 @@ def _attempt(connection: Connection, add: list[Entry], delete: list[Entry], time
                     raise PushFailed(f"switch {connection} refused a change of {count} flows: {error}")
 
         connection.send(wire.bundle_control(bundle, bundle, wire.OPEN))
-        wait_for(bundle)
         on_their_way: deque[int] = deque()
         chunks = chain(_chunks(first, bundle, wire.ADD, add),
                        _chunks(first + len(add), bundle, wire.DELETE_STRICT, delete))

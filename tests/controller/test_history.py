@@ -1,0 +1,246 @@
+"""Random histories of the API on a live controller: remembered == recomputed == what the real switches hold."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from werkzeug.test import Client
+
+from controller.api import application
+from controller.bootstrap import load_features
+from controller.derive import catalogue, recompute
+from controller.hosts import Delta, Report, VifReport, take_delta, take_report
+from controller.loop import Loop
+from controller.openflow.app import Connection, Switches
+from controller.openflow.readback import read
+from controller.pipeline import BRIDGES
+from tests.api import ADMIN, fresh_database, tokens
+from tests.ovs import OvsHost
+
+pytestmark = pytest.mark.system
+
+HOSTS = ("h1", "h2")
+DPIDS = {(host, bridge): n << 8 | k for n, host in enumerate(HOSTS, 1) for k, bridge in enumerate(BRIDGES, 1)}
+
+
+class Cloud:
+    """API, controller and two hosts' bridges (on one Open vSwitch), without agents: the tests say what they would."""
+
+    def __init__(self, folder: Path, ovs: OvsHost, address: str) -> None:
+        self.database = fresh_database(folder)
+        self.api = Client(application(self.database, tokens()))
+        self.connections: dict[int, Connection] = {}
+        self.vifs: dict[str, dict[str, VifReport]] = {host: {} for host in HOSTS}
+        for host in HOSTS:
+            self.report(host)
+        self.loop = Loop(self.database, catalogue.values())
+        self.thread = threading.Thread(target=self.loop.run)
+        self.thread.start()
+        self.switches = Switches([(address, 0)], self.loop.known, self._up, self.loop.down)
+        self.switches.start()
+        target = "tcp:{}:{}".format(*self.switches.addresses[0])
+        for (host, bridge), dpid in DPIDS.items():
+            ovs.ofctl("del-flows", f"{host}-{bridge}")
+            ovs.vsctl("set-controller", f"{host}-{bridge}", target, "--", "set", "bridge", f"{host}-{bridge}",
+                      f"other_config:datapath-id={dpid:016x}", "--", "set", "controller", f"{host}-{bridge}",
+                      "max_backoff=1000")
+
+    def _up(self, connection: Connection) -> None:
+        self.connections[connection.dpid] = connection
+        self.loop.up(connection)
+
+    def report(self, host: str) -> None:
+        take_report(self.database, host, Report(
+            host=host, tunnel_ip=f"198.18.0.{HOSTS.index(host) + 1}", vifs=dict(self.vifs[host]),
+            datapaths={bridge: f"{DPIDS[host, bridge]:016x}" for bridge in BRIDGES},
+            ofports={"br-int": {"patch-tun": 1, "patch-ex": 2}, "br-tun": {"patch-int": 1, "vxlan": 2},
+                     "br-ex": {"patch-int": 1}}))
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.api.open(f"/v2.0{path}", method=method, json=body, headers={"X-Auth-Token": ADMIN})
+        assert answer.status_code < 500, answer.get_data(as_text=True)
+        return answer.json if answer.status_code in (200, 201) else None
+
+    def plug(self, host: str, port_id: str, vif: VifReport | None) -> None:
+        if vif is None:
+            self.vifs[host].pop(port_id, None)
+        else:
+            self.vifs[host][port_id] = vif
+        take_delta(self.database, host, Delta(vifs={port_id: vif}))
+
+    def settle(self) -> int:
+        """Until every switch has confirmed the newest revision."""
+        with self.database.reading() as tx:
+            revision = tx.connection.exec_driver_sql("SELECT number FROM revision").scalar_one()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            state = self.loop.switches()
+            if len(state) == len(DPIDS) and all(s["realised"] >= revision for s in state):
+                return revision
+            time.sleep(0.002)
+        raise AssertionError(f"not settled at {revision}: {self.loop.switches()}")
+
+    def check(self) -> None:
+        self.settle()
+        assert not self.loop.engine.failed and not self.loop.engine.contested
+        fresh = recompute(self.loop.picture, catalogue.values())
+        for (host, bridge), dpid in DPIDS.items():
+            wanted = fresh[host][bridge]
+            assert self.loop.engine.wanted[host][bridge] == wanted
+            held = {i.flow.key: (i.cookie, i.flow) for i in read(self.connections[dpid], bridge)}
+            assert held == wanted, f"{host} {bridge}"
+
+    def close(self) -> None:
+        self.loop.stop()
+        self.thread.join()
+        self.switches.stop()
+        self.database.close()
+
+
+@pytest.fixture(scope="module")
+def ovs() -> Iterator[tuple[OvsHost, str]]:
+    load_features()
+    with OvsHost("history") as host:
+        for name in (f"{h}-{b}" for h, b in DPIDS):
+            host.add_bridge(name)
+        yield host, host.management()
+
+
+def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachine]:
+    class History(RuleBasedStateMachine):
+        @initialize()
+        def begin(self) -> None:
+            self.cloud = Cloud(Path(mkdtemp(dir=folder)), *ovs)
+            self.networks: list[str] = []
+            self.ports: dict[str, str] = {}
+            self.ofport = 100
+
+        @rule(v6=st.booleans(), v4=st.booleans())
+        def create_network(self, v4: bool, v6: bool) -> None:
+            network = self.cloud.call("POST", "/networks", {"network": {"name": "n"}})["network"]["id"]
+            self.networks.append(network)
+            for version, cidr in ((4, "10.0.0.0/29"), (6, "fd00::/64")):
+                if (v4, v6)[version == 6]:
+                    self.cloud.call("POST", "/subnets", {"subnet": {
+                        "network_id": network, "ip_version": version, "cidr": cidr}})
+
+        @precondition(lambda self: self.networks)
+        @rule(which=st.integers(0), host=st.sampled_from(("", *HOSTS, "stranger")), plugged=st.booleans())
+        def create_port(self, which: int, host: str, plugged: bool) -> None:
+            network = self.networks[which % len(self.networks)]
+            made = self.cloud.call("POST", "/ports", {"port": {"network_id": network, "binding:host_id": host}})
+            if made:  # else its subnet is exhausted
+                self.ports[made["port"]["id"]] = host
+                if plugged and host in HOSTS:
+                    self.plug_at(made["port"]["id"], host)
+
+        def plug_at(self, port: str, host: str) -> None:
+            self.ofport += 1
+            self.cloud.plug(host, port, VifReport(ofport=self.ofport, link="up"))
+
+        @precondition(lambda self: self.ports)
+        @rule(which=st.integers(0), host=st.sampled_from(HOSTS))
+        def plug(self, which: int, host: str) -> None:
+            self.plug_at(sorted(self.ports)[which % len(self.ports)], host)
+
+        @precondition(lambda self: self.ports)
+        @rule(which=st.integers(0), host=st.sampled_from(HOSTS))
+        def unplug(self, which: int, host: str) -> None:
+            self.cloud.plug(host, sorted(self.ports)[which % len(self.ports)], None)
+
+        @precondition(lambda self: self.ports)
+        @rule(which=st.integers(0), changes=st.fixed_dictionaries({}, optional={
+            "binding:host_id": st.sampled_from(("", *HOSTS)), "admin_state_up": st.booleans(), "name": st.just("x"),
+            "fixed_ips": st.just([])}))
+        def update_port(self, which: int, changes: dict[str, Any]) -> None:
+            self.cloud.call("PUT", f"/ports/{sorted(self.ports)[which % len(self.ports)]}", {"port": changes})
+
+        @precondition(lambda self: self.ports)
+        @rule(which=st.integers(0))
+        def delete_port(self, which: int) -> None:
+            port = sorted(self.ports)[which % len(self.ports)]
+            self.cloud.call("DELETE", f"/ports/{port}")
+            del self.ports[port]
+
+        @precondition(lambda self: self.networks)
+        @rule(which=st.integers(0), up=st.booleans())
+        def update_network(self, which: int, up: bool) -> None:
+            network = self.networks[which % len(self.networks)]
+            self.cloud.call("PUT", f"/networks/{network}", {"network": {"admin_state_up": up}})
+
+        @precondition(lambda self: self.networks)
+        @rule(which=st.integers(0))
+        def delete_network(self, which: int) -> None:
+            network = self.networks[which % len(self.networks)]
+            if self.cloud.call("GET", f"/ports?network_id={network}")["ports"]:
+                assert self.cloud.call("DELETE", f"/networks/{network}") is None
+            else:
+                self.cloud.call("DELETE", f"/networks/{network}")
+                self.networks.remove(network)
+
+        @rule(host=st.sampled_from(HOSTS))
+        def report_all(self, host: str) -> None:
+            self.cloud.report(host)
+
+        @invariant()
+        def all_three_agree(self) -> None:
+            if hasattr(self, "cloud"):
+                self.cloud.check()
+
+        def teardown(self) -> None:
+            if hasattr(self, "cloud"):
+                self.cloud.close()
+
+    return History
+
+
+def test_random_histories(ovs: tuple[OvsHost, str], tmp_path: Path) -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    count = int(os.environ.get("UNRYU_HISTORIES", "6"))
+    run_state_machine_as_test(history(ovs, tmp_path), settings=settings(
+        max_examples=count, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck),
+        derandomize="UNRYU_HISTORIES" not in os.environ, database=None))
+
+
+def test_a_port_is_active_when_every_live_host_has_confirmed(ovs: tuple[OvsHost, str], tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path / "status", *ovs)
+    try:
+        network = cloud.call("POST", "/networks", {"network": {}})["network"]["id"]
+        port = cloud.call("POST", "/ports", {"port": {"network_id": network, "binding:host_id": "h1"}})["port"]["id"]
+        # Another port's host is one that never comes: it holds nobody up.
+        dead = Report(host="h9", tunnel_ip="198.18.0.9", datapaths={}, ofports={}, vifs={})
+        take_report(cloud.database, "h9", dead)
+        cloud.call("POST", "/ports", {"port": {"network_id": network, "binding:host_id": "h9"}})
+
+        def status() -> str:
+            return cloud.call("GET", f"/ports/{port}")["port"]["status"]
+
+        def becomes(wanted: str) -> None:
+            deadline = time.monotonic() + 5
+            while status() != wanted and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert status() == wanted
+
+        cloud.settle()
+        assert status() == "DOWN"
+        cloud.plug("h1", port, VifReport(ofport=100, link="up"))
+        becomes("ACTIVE")
+        before = cloud.call("GET", f"/ports/{port}")["port"]
+        assert before["revision_number"] == 0, "a status is a fact, not a change of intent"
+        cloud.plug("h1", port, VifReport(ofport=100, link="down"))
+        becomes("DOWN")
+        cloud.plug("h1", port, VifReport(ofport=100, link="up"))
+        becomes("ACTIVE")
+        cloud.call("PUT", f"/ports/{port}", {"port": {"admin_state_up": False}})
+        becomes("DOWN")
+    finally:
+        cloud.close()
