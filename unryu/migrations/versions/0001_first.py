@@ -1,0 +1,231 @@
+"""Identity and the network's first nouns."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = '0001'
+down_revision = None
+
+
+def upgrade() -> None:
+    op.create_table('agent',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.String(length=32), nullable=False),
+    sa.Column('updated_at', sa.String(length=32), nullable=False),
+    sa.Column('revision_number', sa.BigInteger(), nullable=False),
+    sa.Column('host', sa.String(length=255), nullable=False),
+    sa.Column('admin_state_up', sa.Boolean(), nullable=False),
+    sa.Column('agent_type', sa.String(length=255), nullable=False),
+    sa.Column('binary', sa.String(length=255), nullable=False),
+    sa.Column('topic', sa.String(length=255), nullable=False),
+    sa.Column('availability_zone', sa.String(length=255), nullable=True),
+    sa.Column('started_at', sa.String(length=255), nullable=False),
+    sa.Column('heartbeat_timestamp', sa.String(length=255), nullable=False),
+    sa.Column('tunnel_ip', sa.String(length=255), nullable=False),
+    sa.Column('datapaths', sa.JSON(), nullable=False),
+    sa.Column('ofports', sa.JSON(), nullable=False),
+    sa.Column('mappings', sa.JSON(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_agent')),
+    sa.UniqueConstraint('host', name=op.f('uq_agent_host'))
+    )
+    op.create_table('allocation',
+    sa.Column('pool', sa.String(length=64), nullable=False),
+    sa.Column('value', sa.String(length=64), nullable=False),
+    sa.Column('owner', sa.String(length=64), nullable=False),
+    sa.PrimaryKeyConstraint('pool', 'value', name=op.f('pk_allocation'))
+    )
+    with op.batch_alter_table('allocation', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_allocation_owner'), ['owner'], unique=False)
+
+    op.create_table('domain',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('name', sa.String(length=64), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('enabled', sa.Boolean(), nullable=False),
+    sa.Column('options', sa.JSON(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_domain')),
+    sa.UniqueConstraint('name', name=op.f('uq_domain_name'))
+    )
+    op.create_table('journal',
+    sa.Column('revision', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('position', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('at', sa.String(length=32), nullable=False),
+    sa.Column('kind', sa.String(length=64), nullable=False),
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('observed', sa.Boolean(), nullable=False),
+    sa.Column('before', sa.Text(), nullable=True),
+    sa.Column('after', sa.Text(), nullable=True),
+    sa.Column('user_id', sa.String(length=64), nullable=True),
+    sa.Column('project_id', sa.String(length=64), nullable=True),
+    sa.Column('request_id', sa.String(length=64), nullable=True),
+    sa.PrimaryKeyConstraint('revision', 'position', name=op.f('pk_journal'))
+    )
+    with op.batch_alter_table('journal', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_journal_at'), ['at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_journal_id'), ['id'], unique=False)
+
+    op.create_table('network',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('project_id', sa.String(length=64), nullable=True),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.String(length=32), nullable=False),
+    sa.Column('updated_at', sa.String(length=32), nullable=False),
+    sa.Column('revision_number', sa.BigInteger(), nullable=False),
+    sa.Column('admin_state_up', sa.Boolean(), nullable=False),
+    sa.Column('shared', sa.Boolean(), nullable=False),
+    sa.Column('mtu', sa.BigInteger(), nullable=False),
+    sa.Column('network_type', sa.String(length=255), nullable=False),
+    sa.Column('vni', sa.BigInteger(), nullable=True),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.Column('status', sa.String(length=255), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_network'))
+    )
+    with op.batch_alter_table('network', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_network_project_id'), ['project_id'], unique=False)
+
+    op.create_table('revision',
+    sa.Column('number', sa.BigInteger(), nullable=False)
+    )
+    op.create_table('revocation',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('expires', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_revocation'))
+    )
+    with op.batch_alter_table('revocation', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_revocation_expires'), ['expires'], unique=False)
+
+    op.create_table('role',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('options', sa.JSON(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_role')),
+    sa.UniqueConstraint('name', name=op.f('uq_role_name'))
+    )
+    op.create_table('port',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('project_id', sa.String(length=64), nullable=True),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.String(length=32), nullable=False),
+    sa.Column('updated_at', sa.String(length=32), nullable=False),
+    sa.Column('revision_number', sa.BigInteger(), nullable=False),
+    sa.Column('network_id', sa.String(length=64), nullable=False),
+    sa.Column('admin_state_up', sa.Boolean(), nullable=False),
+    sa.Column('mac_address', sa.String(length=17), nullable=False),
+    sa.Column('fixed_ips', sa.JSON(), nullable=False),
+    sa.Column('device_id', sa.String(length=255), nullable=False),
+    sa.Column('device_owner', sa.String(length=255), nullable=False),
+    sa.Column('binding_host_id', sa.String(length=255), nullable=False),
+    sa.Column('vnic_type', sa.String(length=255), nullable=False),
+    sa.Column('status', sa.String(length=255), nullable=False),
+    sa.ForeignKeyConstraint(['network_id'], ['network.id'], name=op.f('fk_port_network_id_network')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_port')),
+    sa.UniqueConstraint('network_id', 'mac_address', name=op.f('uq_port_network_id_mac_address'))
+    )
+    with op.batch_alter_table('port', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_port_binding_host_id'), ['binding_host_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_port_device_id'), ['device_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_port_network_id'), ['network_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_port_project_id'), ['project_id'], unique=False)
+
+    op.create_table('project',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('name', sa.String(length=64), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('domain_id', sa.String(length=255), nullable=True),
+    sa.Column('parent_id', sa.String(length=255), nullable=True),
+    sa.Column('is_domain', sa.Boolean(), nullable=False),
+    sa.Column('enabled', sa.Boolean(), nullable=False),
+    sa.Column('tags', sa.JSON(), nullable=False),
+    sa.Column('options', sa.JSON(), nullable=False),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_project_domain_id_domain')),
+    sa.ForeignKeyConstraint(['parent_id'], ['project.id'], name=op.f('fk_project_parent_id_project')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_project')),
+    sa.UniqueConstraint('domain_id', 'name', name=op.f('uq_project_domain_id_name'))
+    )
+    with op.batch_alter_table('project', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_project_domain_id'), ['domain_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_project_parent_id'), ['parent_id'], unique=False)
+
+    op.create_table('subnet',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('project_id', sa.String(length=64), nullable=True),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.String(length=32), nullable=False),
+    sa.Column('updated_at', sa.String(length=32), nullable=False),
+    sa.Column('revision_number', sa.BigInteger(), nullable=False),
+    sa.Column('network_id', sa.String(length=64), nullable=False),
+    sa.Column('ip_version', sa.BigInteger(), nullable=False),
+    sa.Column('cidr', sa.String(length=255), nullable=False),
+    sa.Column('gateway_ip', sa.String(length=255), nullable=True),
+    sa.Column('allocation_pools', sa.JSON(), nullable=False),
+    sa.Column('enable_dhcp', sa.Boolean(), nullable=False),
+    sa.Column('dns_nameservers', sa.JSON(), nullable=False),
+    sa.Column('host_routes', sa.JSON(), nullable=False),
+    sa.ForeignKeyConstraint(['network_id'], ['network.id'], name=op.f('fk_subnet_network_id_network')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_subnet'))
+    )
+    with op.batch_alter_table('subnet', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_subnet_network_id'), ['network_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_subnet_project_id'), ['project_id'], unique=False)
+
+    op.create_table('user',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('email', sa.String(length=255), nullable=True),
+    sa.Column('domain_id', sa.String(length=255), nullable=True),
+    sa.Column('default_project_id', sa.String(length=64), nullable=True),
+    sa.Column('enabled', sa.Boolean(), nullable=False),
+    sa.Column('password_hash', sa.String(length=255), nullable=True),
+    sa.Column('tokens_since', sa.BigInteger(), nullable=False),
+    sa.Column('options', sa.JSON(), nullable=False),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_user_domain_id_domain')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_user')),
+    sa.UniqueConstraint('domain_id', 'name', name=op.f('uq_user_domain_id_name'))
+    )
+    with op.batch_alter_table('user', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_user_domain_id'), ['domain_id'], unique=False)
+
+    op.create_table('assignment',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('user_id', sa.String(length=255), nullable=False),
+    sa.Column('role_id', sa.String(length=255), nullable=False),
+    sa.Column('on_project', sa.String(length=255), nullable=True),
+    sa.Column('on_domain', sa.String(length=255), nullable=True),
+    sa.ForeignKeyConstraint(['on_domain'], ['domain.id'], name=op.f('fk_assignment_on_domain_domain')),
+    sa.ForeignKeyConstraint(['on_project'], ['project.id'], name=op.f('fk_assignment_on_project_project')),
+    sa.ForeignKeyConstraint(['role_id'], ['role.id'], name=op.f('fk_assignment_role_id_role')),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_assignment_user_id_user')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_assignment'))
+    )
+    with op.batch_alter_table('assignment', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_assignment_on_domain'), ['on_domain'], unique=False)
+        batch_op.create_index(batch_op.f('ix_assignment_on_project'), ['on_project'], unique=False)
+        batch_op.create_index(batch_op.f('ix_assignment_role_id'), ['role_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_assignment_user_id'), ['user_id'], unique=False)
+
+    op.create_table('vif',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('created_at', sa.String(length=32), nullable=False),
+    sa.Column('updated_at', sa.String(length=32), nullable=False),
+    sa.Column('revision_number', sa.BigInteger(), nullable=False),
+    sa.Column('agent_id', sa.String(length=255), nullable=False),
+    sa.Column('port_id', sa.String(length=255), nullable=False),
+    sa.Column('ofport', sa.BigInteger(), nullable=False),
+    sa.Column('link', sa.String(length=255), nullable=False),
+    sa.ForeignKeyConstraint(['agent_id'], ['agent.id'], name=op.f('fk_vif_agent_id_agent')),
+    sa.ForeignKeyConstraint(['port_id'], ['port.id'], name=op.f('fk_vif_port_id_port')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_vif')),
+    sa.UniqueConstraint('agent_id', 'port_id', name=op.f('uq_vif_agent_id_port_id'))
+    )
+    with op.batch_alter_table('vif', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_vif_agent_id'), ['agent_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_vif_port_id'), ['port_id'], unique=False)
+
+    # The one row that numbers every commit.
+    op.execute("INSERT INTO revision (number) VALUES (1)")
