@@ -27,6 +27,7 @@ setup(
             "status = topology.cli:status",
             "lab = topology.cli:lab",
             "openrc = topology.cli:openrc",
+            "identity = identity.cli:identity",
         ],
         # What `unryu serve NAME` runs and the supervisor starts: a function that returns when asked to stop.
         "unryu.services": [

@@ -16,7 +16,7 @@ import typing
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Self
 
 import sqlalchemy as sa
 
@@ -129,7 +129,6 @@ def field(
     )
 
 
-@dataclass_transform(field_specifiers=(field,), kw_only_default=True, frozen_default=True)
 class Resource:
     """The base of every noun, with the attributes that all share. `without=` in the class line drops some of them."""
 

@@ -1,0 +1,129 @@
+"""`/v3/auth`: tokens, and what everybody may ask about himself."""
+
+from typing import Any
+
+import flask
+import sqlalchemy as sa
+
+from identity.catalog import Catalog
+from identity.description import ENDED, describe, roles
+from identity.forms import ChangeForm, LoginForm, User, parsed
+from identity.login import Login
+from identity.nouns import Domain, Project, Revocation
+from identity.passwords import hashed
+from identity.tokens import Keys, Token
+from unryu.db import Tx
+from unryu.errors import BadRequest, Forbidden, NotFound, Unauthorized
+from unryu.resource import Resource
+from unryu.rest import Api, seen
+
+
+def token_routes(api: Api, keys: Keys, login: Login, catalog: Catalog) -> None:
+    rule = f"{api.dialect.prefix}/auth/tokens"
+
+    def answer(about: dict[str, Any], sealed: str, status: int) -> Any:
+        if "roles" in about and "nocatalog" not in flask.request.args:
+            about = {**about, "catalog": catalog.entries}
+        return {"token": about}, status, {"X-Subject-Token": sealed, "Vary": "X-Auth-Token"}
+
+    def subject(tx: Tx) -> tuple[Token, dict[str, Any], str]:
+        """The token that is asked about. Anybody may ask about his own; an administrator about all. Both are read from
+        the rows: `api.context` remembers, and asks just this call what it does not remember."""
+        mine, asked = (flask.request.headers.get(h, "") for h in ("X-Auth-Token", "X-Subject-Token"))
+        if not asked:
+            raise BadRequest("This call needs a token in the header X-Subject-Token.")
+        token = keys.open(asked)
+        if mine != asked:
+            known = keys.open(mine)
+            if known is None:
+                raise Unauthorized(ENDED)
+            asker = describe(tx, known)
+            own = token is not None and token.user_id == known.user_id
+            if not own and "admin" not in {r["name"] for r in asker.get("roles", ())}:
+                raise Forbidden("Only an administrator may ask about another user's token.")
+        try:
+            if token is None:
+                raise Unauthorized(ENDED)
+            return token, describe(tx, token), asked
+        except Unauthorized as error:
+            if mine == asked:
+                raise
+            raise NotFound(ENDED) from error
+
+    @api.app.post(rule)
+    def issue_token() -> Any:
+        token, about = login.token(parsed(LoginForm, api.body()).auth)
+        return answer(about, keys.seal(token), 201)
+
+    @api.app.get(rule)
+    def show_token() -> Any:
+        with api.database.reading() as tx:
+            _, about, sealed = subject(tx)
+        return answer(about, sealed, 200)
+
+    @api.app.delete(rule)
+    def revoke_token() -> Any:
+        with api.database.transaction(api.context) as tx:
+            token, _, _ = subject(tx)
+            tx.insert(Revocation(id=token.audit_ids[0], expires=int(token.expires) + 1))
+            for over in _over(tx):
+                tx.delete(over)
+        return "", 204
+
+
+def _over(tx: Tx) -> list[Revocation]:
+    """Some of those whose token would have expired by now anyway."""
+    table = Revocation.table
+    rows = tx.connection.execute(sa.select(table).where(table.c.expires < tx.now.timestamp()).limit(100)).mappings()
+    return [Revocation.from_row(row) for row in rows]
+
+
+def own_routes(api: Api, login: Login, catalog: Catalog) -> None:
+    """What everybody may ask about himself, and change."""
+    prefix = api.dialect.prefix
+
+    def with_roles(noun: type[Resource], user_id: str) -> Any:
+        """The enabled projects, or domains, that a user has a role in."""
+        with api.database.reading() as tx:
+            given = tx.where("assignment", user_id=user_id)
+            ids = {a.on_project if noun is Project else a.on_domain for a in given} - {None}
+            views = api.views(tx, noun, tx.where(noun.kind, id=ids, enabled=True))
+        return {noun.plural: views, **api.dialect.links(noun, flask.request.url, None)}
+
+    @api.app.get(f"{prefix}/auth/projects")
+    def own_projects() -> Any:
+        return with_roles(Project, api.context.user_id)
+
+    @api.app.get(f"{prefix}/auth/domains")
+    def own_domains() -> Any:
+        return with_roles(Domain, api.context.user_id)
+
+    @api.app.get(f"{prefix}/auth/system")
+    def own_system() -> Any:
+        user_id = api.context.user_id
+        with api.database.reading() as tx:
+            return {"system": [{"all": True}] if roles(tx, user_id, ("system", "all")) else []}
+
+    @api.app.get(f"{prefix}/auth/catalog")
+    def own_catalog() -> Any:
+        if not api.context.roles:
+            raise Forbidden("A token without a scope has no catalogue.")
+        return {"catalog": catalog.entries, "links": {"self": flask.request.url, "next": None, "previous": None}}
+
+    @api.app.get(f"{prefix}/users/<id>/projects")
+    def projects_of_user(id: str) -> Any:
+        context = api.context
+        with api.database.reading() as tx:
+            user = seen(tx, "user", id, context)
+        return with_roles(Project, user.id)
+
+    @api.app.post(f"{prefix}/users/<id>/password")
+    def change_password(id: str) -> Any:
+        """No token: who knows the old password may, also when it is all he has left."""
+        given = parsed(ChangeForm, api.body()).user
+        login.check(User(id=id, password=given.original_password))
+        new = hashed(given.password)
+        with api.database.transaction() as tx:
+            user = tx.lock("user", id)
+            tx.update(user.replace(password_hash=new).before_update(tx, None, user))
+        return "", 204
