@@ -1,0 +1,283 @@
+"""Networking API v2.0 in-process: what a tenant gets, and what bad input gets; refused input changes nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from controller.api import application
+from tests.api import ADMIN, ALT, DEMO, READER, fresh_database, tokens
+from unryu import journal
+from unryu.db import Database
+
+Json = dict[str, Any]
+
+
+class Api:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.client = Client(application(database, tokens()))
+
+    def __call__(self, method: str, path: str, body: Any = None, token: str | None = DEMO, **more: Any) -> Any:
+        headers = {"X-Auth-Token": token} if token else {}
+        return self.client.open(f"/v2.0{path}", method=method, json=body, headers={**headers, **more.pop("headers", {})}, **more)
+
+    def make(self, kind: str, token: str = DEMO, **values: Any) -> Json:
+        answer = self("POST", f"/{kind}s", {kind: values}, token)
+        assert answer.status_code == 201, answer.get_data(as_text=True)
+        return answer.json[kind]
+
+    def revision(self) -> int:
+        with self.database.reading() as tx:
+            return journal.head(tx.connection)
+
+    def refused(self, status: int, words: str, method: str, path: str, body: Any = None, token: str | None = DEMO) -> Json:
+        """Refused with this status and a sentence that has these words; and nothing changed."""
+        before = self.revision()
+        answer = self(method, path, body, token)
+        assert answer.status_code == status, answer.get_data(as_text=True)
+        fault = answer.json["NeutronError"]
+        assert words in fault["message"] and "Traceback" not in fault["message"], fault
+        assert self.revision() == before
+        return fault
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    database = fresh_database(tmp_path)
+    yield Api(database)
+    database.close()
+
+
+@pytest.fixture
+def network(api: Api) -> str:
+    return api.make("network", name="blue")["id"]
+
+
+@pytest.fixture
+def subnet(api: Api, network: str) -> str:
+    return api.make("subnet", network_id=network, ip_version=4, cidr="10.0.0.0/29")["id"]
+
+
+def test_a_network_as_its_owner_and_as_an_administrator_sees_it(api: Api, network: str) -> None:
+    own = api("GET", f"/networks/{network}").json["network"]
+    assert own["project_id"] == own["tenant_id"] == "demo" and own["subnets"] == [] and own["mtu"] == 1450
+    assert not any(key.startswith("provider:") for key in own) and "number" not in own
+    full = api("GET", f"/networks/{network}", token=ADMIN).json["network"]
+    assert full["provider:network_type"] == "vxlan" and 0 < full["provider:segmentation_id"] < 1 << 24
+
+
+def test_a_port_gets_a_mac_and_one_address_of_each_version(api: Api, network: str, subnet: str) -> None:
+    six = api.make("subnet", network_id=network, ip_version=6, cidr="fd00::/64")
+    port = api.make("port", network_id=network)
+    assert port["mac_address"].startswith("fa:16:3e:") and port["status"] == "DOWN"
+    assert port["fixed_ips"] == [{"subnet_id": subnet, "ip_address": "10.0.0.2"},
+                                 {"subnet_id": six["id"], "ip_address": "fd00::2"}]
+    assert api.make("port", network_id=network, fixed_ips=[])["fixed_ips"] == []
+
+
+def test_addresses_asked_for_exhausted_and_given_back(api: Api, network: str, subnet: str) -> None:
+    wanted = api.make("port", network_id=network, fixed_ips=[{"ip_address": "10.0.0.4"}])
+    ports = [api.make("port", network_id=network) for _ in range(4)]
+    assert [p["fixed_ips"][0]["ip_address"] for p in ports] == ["10.0.0.2", "10.0.0.3", "10.0.0.5", "10.0.0.6"]
+    fault = api.refused(409, "No more IP addresses", "POST", "/ports", {"port": {"network_id": network}})
+    assert fault["type"] == "IpAddressGenerationFailure"
+    assert api("DELETE", f"/ports/{wanted['id']}").status_code == 204
+    assert api.make("port", network_id=network)["fixed_ips"][0]["ip_address"] == "10.0.0.4"
+
+
+def test_a_ports_addresses_change_and_free_the_old(api: Api, network: str, subnet: str) -> None:
+    port = api.make("port", network_id=network)
+    changed = api("PUT", f"/ports/{port['id']}", {"port": {"fixed_ips": [{"ip_address": "10.0.0.6"}]}}).json["port"]
+    assert changed["fixed_ips"] == [{"subnet_id": subnet, "ip_address": "10.0.0.6"}] and changed["revision_number"] == 1
+    assert api.make("port", network_id=network)["fixed_ips"][0]["ip_address"] == "10.0.0.2"
+    api.refused(409, "10.0.0.2 is already allocated", "PUT", f"/ports/{port['id']}",
+                {"port": {"fixed_ips": [{"ip_address": "10.0.0.2"}]}})
+    assert api("GET", f"/ports/{port['id']}").json["port"] == changed
+
+
+@pytest.mark.parametrize(("cidr", "version", "gateway", "first", "last"), [
+    ("10.0.0.0/24", 4, "10.0.0.1", "10.0.0.2", "10.0.0.254"),
+    ("10.0.0.7/24", 4, "10.0.0.1", "10.0.0.2", "10.0.0.254"),
+    ("10.0.0.0/31", 4, "10.0.0.0", "10.0.0.1", "10.0.0.1"),
+    ("fd00::/64", 6, "fd00::1", "fd00::2", "fd00::ffff:ffff:ffff:ffff"),
+])
+def test_a_subnets_gateway_and_pool(api: Api, network: str, cidr: str, version: int, gateway: str, first: str, last: str) -> None:
+    subnet = api.make("subnet", network_id=network, ip_version=version, cidr=cidr)
+    assert (subnet["gateway_ip"], subnet["allocation_pools"]) == (gateway, [{"start": first, "end": last}])
+
+
+def test_a_subnet_without_gateway_uses_its_address(api: Api, network: str) -> None:
+    subnet = api.make("subnet", network_id=network, ip_version=4, cidr="10.0.0.0/24", gateway_ip=None)
+    assert subnet["gateway_ip"] is None and subnet["allocation_pools"] == [{"start": "10.0.0.1", "end": "10.0.0.254"}]
+
+
+SUBNET = {"ip_version": 4, "cidr": "10.0.0.0/24"}
+
+
+@pytest.mark.parametrize(("status", "words", "values"), [
+    (400, "network_id", {}),
+    (400, "is not a CIDR", {"network_id": "NET", **SUBNET, "cidr": "10.0.0.0/33"}),
+    (400, "not of ip_version 6", {"network_id": "NET", **SUBNET, "ip_version": 6}),
+    (400, "neither 4 nor 6", {"network_id": "NET", **SUBNET, "ip_version": 5}),
+    (400, "not in the cidr", {"network_id": "NET", **SUBNET, "gateway_ip": "10.1.0.1"}),
+    (400, "not an IP address", {"network_id": "NET", **SUBNET, "dns_nameservers": ["nowhere"]}),
+    (400, "spans beyond", {"network_id": "NET", **SUBNET, "allocation_pools": [{"start": "10.0.0.9", "end": "10.0.1.9"}]}),
+    (400, "not a range", {"network_id": "NET", **SUBNET, "allocation_pools": [{"start": "10.0.0.9", "end": "10.0.0.2"}]}),
+    (400, "allocation_pools", {"network_id": "NET", **SUBNET, "allocation_pools": [{"start": "10.0.0.9"}]}),
+    (409, "lies in an allocation pool", {"network_id": "NET", **SUBNET,
+                                         "allocation_pools": [{"start": "10.0.0.1", "end": "10.0.0.9"}]}),
+    (409, "overlap", {"network_id": "NET", **SUBNET, "allocation_pools": [
+        {"start": "10.0.0.2", "end": "10.0.0.9"}, {"start": "10.0.0.9", "end": "10.0.0.20"}]}),
+    (400, "'colour'", {"network_id": "NET", **SUBNET, "colour": "blue"}),
+    (404, "could not be found", {"network_id": "no-such", **SUBNET}),
+    (400, "cannot be given", {"network_id": "NET", **SUBNET, "revision_number": 7}),
+])
+def test_a_bad_subnet(api: Api, network: str, status: int, words: str, values: Json) -> None:
+    values = {k: network if v == "NET" else v for k, v in values.items()}
+    api.refused(status, words, "POST", "/subnets", {"subnet": values})
+
+
+def test_overlapping_subnets_of_one_network(api: Api, network: str) -> None:
+    api.make("subnet", network_id=network, ip_version=4, cidr="10.0.0.0/24")
+    api.refused(400, "10.0.0.0/16 overlaps 10.0.0.0/24", "POST", "/subnets", {"subnet": {
+        "network_id": network, "ip_version": 4, "cidr": "10.0.0.0/16"}})
+    other = api.make("network")["id"]
+    api.make("subnet", network_id=other, ip_version=4, cidr="10.0.0.0/16")
+
+
+@pytest.mark.parametrize(("status", "words", "values"), [
+    (400, "required", {}),
+    (404, "could not be found", {"network_id": "no-such"}),
+    (400, "not a MAC address", {"network_id": "NET", "mac_address": "fa:16"}),
+    (400, "single interface", {"network_id": "NET", "mac_address": "ff:ff:ff:ff:ff:ff"}),
+    (400, "valid string", {"network_id": "NET", "name": 7}),
+    (400, "longer than 255", {"network_id": "NET", "name": "x" * 256}),
+    (400, "NUL", {"network_id": "NET", "name": "a\0b"}),
+    (400, "surrogate", {"network_id": "NET", "name": "\ud800"}),
+    (400, "fixed_ips", {"network_id": "NET", "fixed_ips": "10.0.0.4"}),
+    (400, "not an IP address", {"network_id": "NET", "fixed_ips": [{"ip_address": "10.0.0"}]}),
+    (400, "not a valid IP for any", {"network_id": "NET", "fixed_ips": [{"ip_address": "10.9.0.1"}]}),
+    (400, "network or broadcast", {"network_id": "NET", "fixed_ips": [{"ip_address": "10.0.0.7"}]}),
+    (400, "is not on network", {"network_id": "NET", "fixed_ips": [{"subnet_id": "no-such"}]}),
+    (400, "more than 64", {"network_id": "NET", "fixed_ips": [{"ip_address": "10.0.0.4"}] * 65}),
+    (403, "administrator", {"network_id": "NET", "binding:host_id": "h1"}),
+    (403, "administrator", {"network_id": "NET", "project_id": "alt"}),
+    (400, "cannot be given", {"network_id": "NET", "status": "ACTIVE"}),
+])
+def test_a_bad_port(api: Api, network: str, subnet: str, status: int, words: str, values: Json) -> None:
+    values = {k: network if v == "NET" else v for k, v in values.items()}
+    api.refused(status, words, "POST", "/ports", {"port": values})
+
+
+def test_one_mac_per_network(api: Api, network: str) -> None:
+    api.make("port", network_id=network, mac_address="FA-16-3E-00-00-01")
+    api.refused(409, "is in use", "POST", "/ports", {"port": {"network_id": network, "mac_address": "fa:16:3e:00:00:01"}})
+    api.make("port", network_id=api.make("network")["id"], mac_address="fa:16:3e:00:00:01")
+
+
+def test_bodies_that_are_none(api: Api) -> None:
+    for body, status, words in (
+        (b"{", 400, "not JSON"), (b"[]", 400, "not a JSON object"), (b'{"net": {}}', 400, "one key 'network'"),
+        (b'{"network": []}', 400, "must be an object"), (b"[" * 100_000, 400, "nested too deeply"),
+        (b'{"network": {"name": "' + b"x" * (4 << 20) + b'"}}', 413, "larger than"), (b"\xff\xfe", 400, "not JSON"),
+    ):
+        before = api.revision()
+        answer = api("POST", "/networks", data=body)
+        assert answer.status_code == status and words in answer.json["NeutronError"]["message"], answer.get_data(as_text=True)
+        assert api.revision() == before
+
+
+def test_who_may(api: Api, network: str, subnet: str) -> None:
+    api.refused(401, "needs a token", "GET", "/networks", token=None)
+    api.refused(401, "unknown, revoked or expired", "GET", "/networks", token="nonsense")
+    for method, path, body in (("GET", "/networks/{}", None), ("PUT", "/networks/{}", {"network": {"name": "mine"}}),
+                               ("DELETE", "/networks/{}", None)):
+        api.refused(404, "could not be found", method, path.format(network), body, token=ALT)
+    api.refused(404, "could not be found", "POST", "/ports", {"port": {"network_id": network}}, token=ALT)
+    api.refused(403, "do not allow create_network", "POST", "/networks", {"network": {}}, token=READER)
+    api.refused(403, "do not allow list_agent", "GET", "/agents")
+    assert api("GET", "/networks", token=ALT).json == {"networks": []}
+    assert [n["id"] for n in api("GET", "/networks", token=READER).json["networks"]] == [network]
+
+
+def test_a_shared_network_is_used_but_not_changed_by_others(api: Api) -> None:
+    shared = api.make("network", ADMIN, shared=True)["id"]
+    api.make("subnet", ADMIN, network_id=shared, ip_version=4, cidr="10.0.0.0/24")
+    port = api.make("port", network_id=shared)
+    assert port["project_id"] == "demo" and port["fixed_ips"][0]["ip_address"] == "10.0.0.2"
+    assert len(api("GET", "/subnets").json["subnets"]) == 1
+    api.refused(403, "belongs to another project", "PUT", f"/networks/{shared}", {"network": {"name": "mine"}})
+    api.refused(403, "belongs to another project", "POST", "/subnets", {"subnet": {
+        "network_id": shared, "ip_version": 4, "cidr": "10.1.0.0/24"}})
+    api.refused(403, "Only an administrator may set shared", "POST", "/networks", {"network": {"shared": True}})
+    api.refused(409, "cannot stop being shared", "PUT", f"/networks/{shared}", {"network": {"shared": False}}, token=ADMIN)
+
+
+def test_what_holds_what(api: Api, network: str, subnet: str) -> None:
+    port = api.make("port", network_id=network)
+    api.refused(409, port["id"], "DELETE", f"/networks/{network}")
+    api.refused(409, "10.0.0.2", "DELETE", f"/subnets/{subnet}")
+    assert api("DELETE", f"/ports/{port['id']}").status_code == 204
+    assert api("DELETE", f"/networks/{network}").status_code == 204
+    api.refused(404, "could not be found", "GET", f"/subnets/{subnet}")
+    api.refused(404, "could not be found", "DELETE", f"/networks/{network}")
+
+
+def test_many_in_one_call_or_none(api: Api, network: str, subnet: str) -> None:
+    made = api("POST", "/ports", {"ports": [{"network_id": network, "name": n} for n in "abc"]})
+    assert made.status_code == 201 and [p["name"] for p in made.json["ports"]] == ["a", "b", "c"]
+    api.refused(409, "No more IP addresses", "POST", "/ports", {"ports": [{"network_id": network}] * 3})
+    assert len(api("GET", "/ports").json["ports"]) == 3
+
+
+def test_filters_fields_order_and_pages(api: Api, network: str) -> None:
+    for name in "cab":
+        api.make("port", network_id=network, name=name)
+    names = lambda query: [p.get("name") for p in api("GET", f"/ports?{query}").json["ports"]]  # noqa: E731
+    assert names("sort_key=name") == ["a", "b", "c"] and names("sort_key=name&sort_dir=desc") == ["c", "b", "a"]
+    assert names("name=a&name=c&sort_key=name") == ["a", "c"] and names("admin_state_up=False") == []
+    assert api("GET", "/ports?fields=name&name=a").json == {"ports": [{"name": "a"}]}
+    seen, path = [], "/ports?limit=2&sort_key=name"
+    while path:
+        page = api("GET", path).json
+        seen.append([p["name"] for p in page["ports"]])
+        path = next((link["href"].partition("/v2.0")[2] for link in page.get("ports_links", [])), "")
+    assert seen == [["a", "b"], ["c"]]
+    assert names("limit=2&sort_key=name&page_reverse=true") == ["b", "c"]
+    for query, words in (("colour=blue", "cannot be filtered"), ("limit=-1", "limit is a number"), ("marker=no-such", "marker"),
+                         ("sort_key=fixed_ips", "cannot be"), ("sort_key=name&sort_dir=up", "asc or desc"),
+                         ("admin_state_up=perhaps", "true or false"), ("name=%00", "NUL")):
+        api.refused(400, words, "GET", f"/ports?{query}")
+
+
+def test_changes_bump_the_revision_and_if_match_guards_them(api: Api, network: str) -> None:
+    same = api("PUT", f"/networks/{network}", {"network": {"name": "blue"}}).json["network"]
+    assert same["revision_number"] == 0, "nothing changed"
+    changed = api("PUT", f"/networks/{network}", {"network": {"name": "red"}}, headers={"If-Match": "revision_number=0"})
+    assert changed.json["network"]["revision_number"] == 1
+    late = api("DELETE", f"/networks/{network}", headers={"If-Match": "revision_number=0"})
+    assert late.status_code == 412 and "revision_number=1" in late.json["NeutronError"]["message"]
+
+
+def test_versions_and_extensions(api: Api) -> None:
+    versions = api.client.get("/").json["versions"]
+    assert [(v["id"], v["status"]) for v in versions] == [("v2.0", "CURRENT")]
+    assert "networks" in {r["collection"] for r in api("GET", "").json["resources"]}
+    aliases = {e["alias"] for e in api("GET", "/extensions").json["extensions"]}
+    assert {"agent", "provider", "net-mtu"} <= aliases and "router" not in aliases
+    assert api("GET", "/extensions/agent").json["extension"]["alias"] == "agent"
+    api.refused(404, "no extension", "GET", "/extensions/router")
+
+
+def test_every_answer_carries_its_request_id_and_the_journal_keeps_it(api: Api) -> None:
+    given = "req-01234567-89ab-cdef-0123-456789abcdef"
+    answer = api("POST", "/networks", {"network": {}}, headers={"X-Openstack-Request-Id": given})
+    assert answer.headers["X-Openstack-Request-Id"] == given
+    with api.database.reading() as tx:
+        row = tx.connection.execute(journal.table.select().order_by(journal.table.c.revision.desc())).first()
+    assert (row.request_id, row.user_id, row.project_id) == (given, "demo", "demo")
+    for path in ("/networks", "/no-such-place"):
+        assert api("GET", path, headers={"X-Openstack-Request-Id": "'; --"}).headers["X-Openstack-Request-Id"].startswith("req-")
