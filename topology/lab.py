@@ -70,8 +70,9 @@ def plug(cloud: Cloud, port: str, host: str, name: str, patience: float) -> Gues
 
 def _configure(guest: Guest, gateways: set[str]) -> None:
     """Addresses and default routes, as a guest would set them that was told by hand."""
-    for switch in ("accept_ra=0", "accept_dad=0"):
-        run("ip", "netns", "exec", guest.namespace, "sysctl", "-qw", f"net.ipv6.conf.{DEVICE}.{switch}")
+    if any(":" in address for address in guest.addresses):
+        words = [f"net.ipv6.conf.{DEVICE}.{switch}=0" for switch in ("accept_ra", "accept_dad")]
+        run("ip", "netns", "exec", guest.namespace, "sysctl", "-qw", *words)
     lines = ["link set lo up", f"link set {DEVICE} up"]
     lines += [f"addr replace {address} dev {DEVICE}{' nodad' if ':' in address else ''}" for address in guest.addresses]
     lines += [f"route replace default via {gateway}" for gateway in gateways]

@@ -1,6 +1,7 @@
 """The wires of a cloud on one machine: namespaces, the management network, the underlay between hosts.
 
-Everything here is made only where it is missing, so it may be called at any time, on a cloud that runs as well.
+Everything here may be called at any time, on a cloud that runs as well: devices are made where they are missing, and their
+settings said again, since whoever made them may have been killed before the next word.
 """
 
 import json
@@ -37,11 +38,8 @@ def wire_cloud(cloud: Cloud) -> None:
     if "br0" not in _links(underlay(cloud)):
         _batch(f"link add br0 mtu {UNDERLAY_MTU} type bridge", "link set br0 up", namespace=underlay(cloud))
     if management(cloud) not in _links():
-        _batch(
-            f"link add {management(cloud)} type bridge",
-            f"addr add {cloud.controller}/{PREFIX} dev {management(cloud)}",
-            f"link set {management(cloud)} up",
-        )
+        _batch(f"link add {management(cloud)} type bridge")
+    _batch(f"addr replace {cloud.controller}/{PREFIX} dev {management(cloud)}", f"link set {management(cloud)} up")
 
 
 def wire_host(host: Host) -> None:
@@ -55,24 +53,23 @@ def wire_host(host: Host) -> None:
         run("ip", "netns", "add", namespace)
     have = _links(namespace)
     if "mgmt" not in have:
-        _batch(
-            f"link add {namespace} type veth peer name mgmt netns {namespace}",
-            f"link set {namespace} master {management(cloud)} up",
-        )
-        _batch("link set lo up", f"addr add {host.address}/{PREFIX} dev mgmt", "link set mgmt up", namespace=namespace)
+        _batch(f"link add {namespace} type veth peer name mgmt netns {namespace}")
+    _batch(f"link set {namespace} master {management(cloud)} up")
     if "underlay" not in have:
         _batch(
             f"link add {host.name} mtu {UNDERLAY_MTU} type veth"
-            f" peer name underlay mtu {UNDERLAY_MTU} netns {namespace}",
-            f"link set {host.name} master br0 up", namespace=underlay(cloud),
+            f" peer name underlay mtu {UNDERLAY_MTU} netns {namespace}", namespace=underlay(cloud),
         )
-        _batch("link set underlay up", namespace=namespace)
+    _batch(f"link set {host.name} master br0 up", namespace=underlay(cloud))
     if "br-phys" not in have:
-        _batch(
-            "tuntap add br-phys mode tap",
-            f"link set br-phys mtu {UNDERLAY_MTU} up",
-            f"addr add {host.tunnel_ip}/{TUNNEL_ENDS.prefixlen} dev br-phys", namespace=namespace,
-        )
+        _batch("tuntap add br-phys mode tap", namespace=namespace)
+    _batch(
+        "link set lo up",
+        "link set mgmt up", f"addr replace {host.address}/{PREFIX} dev mgmt",
+        "link set underlay up",
+        f"link set br-phys mtu {UNDERLAY_MTU} up", f"addr replace {host.tunnel_ip}/{TUNNEL_ENDS.prefixlen} dev br-phys",
+        namespace=namespace,
+    )
 
 
 def make_database(host: Host) -> None:

@@ -31,11 +31,16 @@ def raise_cloud(cloud: Cloud, hosts: int | None, patience: float, say: Callable[
         say(f"Wiring {max(hosts or FIRST_HOSTS, there)} hosts")
         _wire(cloud, max(hosts or 0, there) or FIRST_HOSTS)
         reached("wired")
+        prepared = cloud.state / "run" / "prepared"  # the supervisor waits for it before it starts services
+        raw = not processes.find(cloud, "api")
+        if raw:
+            prepared.unlink(missing_ok=True)  # of an earlier life: this version's schema may be newer
         started = supervisor.ensure(cloud)
         say("Starting the supervisor" if started else "This cloud's supervisor runs; it looks again")
-        if not processes.find(cloud, "api"):
+        if raw:
             say("Preparing the database and the first users")
-            _prepare(cloud)
+            _prepare()
+            prepared.touch()
         write_clouds(cloud)
         reached("prepared")
     deadline = began + patience
@@ -60,14 +65,13 @@ def _wire(cloud: Cloud, count: int) -> None:
         list(pool.map(build, range(1, count + 1)))
 
 
-def _prepare(cloud: Cloud) -> None:
+def _prepare() -> None:
     """The schema, then each room's first rows. In this process: another Python would cost a second."""
     from unryu.db import upgrade
 
     upgrade()
     for room in sorted(entry_points(group="unryu.bootstrap")):
         room.load()()
-    (cloud.state / "run" / "prepared").touch()  # the supervisor waits for it
 
 
 def _await(url: str, process: str, cloud: Cloud, deadline: float, say: Callable[[str], None]) -> None:
