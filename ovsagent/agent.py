@@ -24,7 +24,7 @@ class AgentSettings(Settings):
 
 
 def serve() -> None:
-    """Become the agent. A new program in this process, since the parts that read settings and find services would
-    otherwise stay in memory on every host: 40 MB of 60."""
+    """Become the agent: a new program in this process, since the parts that read settings and find services would stay
+    in memory on every host, a third of all it needs (docs/decisions/0003-plain-ovsdb.md)."""
     settings = AgentSettings()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ovsagent.process", settings.model_dump_json()])

@@ -4,6 +4,7 @@ import hmac
 import json
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -155,6 +156,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
     door: Door
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):        # a caller that went away is no news
+            log.error("a request failed; its caller is cut off", exc_info=True, extra={"caller": client_address})
 
 
 def serve(door: Door, listen: str) -> ThreadingHTTPServer:

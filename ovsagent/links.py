@@ -1,6 +1,6 @@
 """Links of this host by plain rtnetlink: a veth pair made, shaped, found and removed.
 
-pyroute2 does all this and more, but costs 23 MB and twice the time of a pair, and every plug waits for it
+pyroute2 does all this and more, but costs 13 MB and twice the time of a pair, and every plug waits for it
 (docs/decisions/0003-plain-ovsdb.md).
 """
 

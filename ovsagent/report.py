@@ -128,7 +128,10 @@ class Reporter:
         news = delta(self._told, report) if self._told else None
         if news == {"vifs": {}}:
             return
-        if news is None or self._request("PATCH", news) in (404, 409):
+        if news and self._request("PATCH", news) in (404, 409):
+            self._hang_up()     # the controller does so too
+            news = None
+        if news is None:
             self._request("PUT", report)
             self._whole_at = now
         self._told, self.taken = report, True

@@ -50,6 +50,7 @@ class Controller:
                 assert self.headers["Authorization"] == f"Bearer {SECRET}" and self.path == "/base/agents/h1"
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 status = outer.refuse.get(self.command, 200)
+                self.close_connection = status != 200
                 if status == 200:
                     outer.heard.append((self.command, body))
                 self.send_response(status)
@@ -64,6 +65,7 @@ class Controller:
         with links.inside(self.namespace):
             self.server = ThreadingHTTPServer(("127.0.0.1", 8000), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None      # type: ignore[method-assign]
         Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:

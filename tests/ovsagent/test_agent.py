@@ -184,7 +184,7 @@ def test_a_controller_that_does_not_know_us_is_told_everything(host: Host, statu
     host.controller.refuse["PATCH"] = status
     host.plug(PORT, host.guest("a"))
     until(lambda: host.controller.vif(PORT), "the plug is told", 1)
-    assert {verb for verb, _ in host.controller.heard} == {"PUT"}
+    assert {verb for verb, _ in host.controller.heard} == {"PUT"} and "takes no report" not in host.log.read_text()
 
 
 def test_the_heartbeat_is_whole(host: Host) -> None:
