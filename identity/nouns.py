@@ -53,6 +53,7 @@ def no_domain(value: bool) -> bool:
 
 class Domain(Resource, kind="domain", without=STAMPS, roles=ADMIN):
     name: str = field(required=True, put=True, unique=True, check=named, length=64)
+    description: str | None = field("", put=True, length=1024)  # type: ignore[assignment]  # the client sends null
     enabled: bool = field(True, put=True)
     options: dict[str, Any] = field({}, put=True, check=no_options)
 
