@@ -87,7 +87,7 @@ def play(demo: Demo) -> None:
     listed = demo.step("What the tenant sees", "openstack port list --long -c Name -c 'Fixed IP Addresses' -c Status")
     if listed.count("ACTIVE") != 2:
         raise Failed("The two ports should be ACTIVE.")
-    demo.step("What the operator sees", "unryu status -o yaml | sed -n '/^switches:/,$p'")
+    demo.step("What the operator sees", "unryu status | sed -n '/^switches/,/└/p'")
     switch = shlex.quote(f"unix:{demo.state}/hosts/h1/br-int.mgmt")
     demo.step(
         "The flows on h1 that name the port on h2",

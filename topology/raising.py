@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import entry_points
 
 import click
@@ -44,13 +45,22 @@ def raise_cloud(cloud: Cloud, hosts: int | None, patience: float, say: Callable[
         write_clouds(cloud)
         reached("prepared")
     deadline = began + patience
-    _await(f"{cloud.url}/readyz", "api", cloud, deadline, say)
+    _await("api", partial(api.call, "GET", f"{cloud.url}/readyz"), cloud, deadline, say)
     reached("api")
-    _await(f"{cloud.controller_url}/readyz", "controller", cloud, deadline, say)
+    _await("controller", partial(api.call, "GET", f"{cloud.controller_url}/readyz"), cloud, deadline, say)
     for host in cloud.hosts():
-        _await(f"http://{host.door}/health", f"{host.name}/agent", cloud, deadline, say)
+        _await(f"{host.name}/agent", partial(api.call, "GET", f"http://{host.door}/health"), cloud, deadline, say)
+        _await(f"{host.name}/ovs-vswitchd", partial(_connected, host), cloud, deadline, say)
     reached("hosts")
     return timings
+
+
+def _connected(host: Host) -> None:
+    """Whether the controller holds this host's switches, and they hold all that it wants."""
+    mine = [switch for switch in api.switches(host.cloud) if switch["host"] == host.name]
+    late = [one["bridge"] for one in mine if not one["connected"] or one["wanted"] != one["realised"]]
+    if late or not mine:
+        raise api.Refused(f"{', '.join(late) or 'every bridge'} of {host.name} still waits for the controller.")
 
 
 def _wire(cloud: Cloud, count: int) -> None:
@@ -74,11 +84,14 @@ def _prepare() -> None:
         room.load()()
 
 
-def _await(url: str, process: str, cloud: Cloud, deadline: float, say: Callable[[str], None]) -> None:
+def _await(
+    process: str, ask: Callable[[], object], cloud: Cloud, deadline: float, say: Callable[[str], None]
+) -> None:
+    """Ask until there is no refusal, or no time."""
     say(f"Waiting for {process}")
     while True:
         try:
-            api.call("GET", url, timeout=2)
+            ask()
             return
         except api.Refused as error:
             if time.monotonic() > deadline:

@@ -1,6 +1,7 @@
 """The supervisor with processes that only sleep: what dies is started again, what lives is never touched."""
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -62,7 +63,9 @@ def test_pauses_grow_and_are_forgotten_by_who_lived_long(cloud: Cloud) -> None:
     now, pauses = time.monotonic(), []
     for _ in range(8):
         watched.converge(now)
-        watched.watches["sleeper"].since = now
+        watch = watched.watches["sleeper"]
+        watch.since = now
+        select.select([watch.pidfd], [], [], 5)
         watched.ended("sleeper", now)
         pauses.append(watched.watches["sleeper"].not_before - now)
         now = watched.watches["sleeper"].not_before
