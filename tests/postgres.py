@@ -1,0 +1,66 @@
+"""A PostgreSQL of our own for tests: Debian's server in a folder of its own, on a unix socket, gone at the end."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+import sqlalchemy as sa
+
+
+class Postgres:
+    """`with Postgres() as server, server.database() as url: …`"""
+
+    def __enter__(self) -> "Postgres":
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+        if not found:
+            pytest.skip("Debian's package postgresql is not installed")
+        self._programs = found[-1].parent
+        self.folder = Path(tempfile.mkdtemp(prefix="unryu-pg-"))
+        shutil.chown(self.folder, "postgres")
+        self._count = 0
+        try:
+            self._run("initdb", "-D", f"{self.folder}/data", "-A", "trust", "-U", "postgres", "--no-sync")
+            options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
+            self._run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "stop")
+        shutil.rmtree(self.folder)
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of an empty database."""
+        self._count += 1
+        name = f"test{self._count}"
+        self._say(f"CREATE DATABASE {name}")
+        try:
+            yield self._url(name)
+        finally:
+            self._say(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _url(self, name: str) -> str:
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    def _say(self, statement: str) -> None:
+        url = self._url("postgres").replace("postgresql:", "postgresql+psycopg:")
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+    def _run(self, program: str, *words: str) -> None:
+        # It refuses root. pg_ctl's server keeps our pipes open: so none.
+        subprocess.run([str(self._programs / program), *words], user="postgres" if os.getuid() == 0 else None,
+                       cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)

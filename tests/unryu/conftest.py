@@ -1,0 +1,55 @@
+"""A database of each kind for every test of the ground floor, with the library's tables."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from werkzeug.test import Client
+
+from tests.postgres import Postgres
+from tests.unryu.library import LIBRARY, application, create_tables, known
+from unryu.auth import Tokens
+from unryu.db import Database
+from unryu.resource import nouns
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UNRYU_STATE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.system)])
+def url(request: pytest.FixtureRequest, state: Path) -> Iterator[str]:
+    """Of an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{state}/test.db"
+        return
+    with request.getfixturevalue("postgres").database() as url:
+        yield url
+
+
+@pytest.fixture
+def database(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    for kind, noun in LIBRARY.items():
+        monkeypatch.setitem(nouns, kind, noun)
+    database = Database(url)
+    create_tables(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens(known)
+
+
+@pytest.fixture
+def client(database: Database, tokens: Tokens) -> Client:
+    return Client(application(database, tokens))
