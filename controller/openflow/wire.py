@@ -11,7 +11,7 @@ from os_ken.ofproto import ofproto_v1_3
 
 from controller.flow import Flow
 
-ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FLOW_MOD, MULTIPART_REPLY, BARRIER_REPLY = 1, 2, 3, 4, 14, 19, 21
+HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REPLY = 0, 1, 2, 3, 4, 6
 OPEN, COMMIT, DISCARD = 0, 4, 6  # what to do with a bundle; a reply is one more
 ADD, DELETE_STRICT = 0, 4
 

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import random
 import re
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from queue import Empty, SimpleQueue
 
 import pytest
@@ -256,6 +258,20 @@ def test_noise_at_the_door_harms_nobody(door: Door, switch: Connection, noise: b
             continue
     assert held(switch) == set()
     assert door.went.empty()
+
+
+def test_no_message_of_a_stranger_ends_the_service(host: OvsHost, door: Door) -> None:
+    chance = random.Random(1)
+    for version, kind in product(range(7), range(31)):
+        hello = bytes([version, 0, 0, 8]) + bytes(4)
+        body = chance.randbytes(chance.randrange(64))
+        with socket.create_connection(door.switches.addresses[0], timeout=8) as stranger:
+            stranger.sendall(hello + bytes([version, kind]) + (8 + len(body)).to_bytes(2, "big") + bytes(4) + body)
+            stranger.shutdown(socket.SHUT_WR)
+            while stranger.recv(4096):
+                continue
+    door.let_in(host)
+    assert held(door.came.get(timeout=10)) is not None
 
 
 def test_stopping_says_goodbye_once_and_leaves_no_thread(host: OvsHost, address: str) -> None:
