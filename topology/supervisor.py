@@ -31,6 +31,7 @@ class Watch:
 
     pidfd: int | None = None
     pid: int = 0
+    child: subprocess.Popen[bytes] | None = None  # ours to reap; an adopted one is init's
     since: float = 0.0
     delay: float = BACKOFF[0]
     not_before: float = 0.0
@@ -70,15 +71,16 @@ class Supervisor:
         for name in due:
             process, watch = self.wanted[name], self._watch(name)
             mine = [one for one in living if one.process == name]
-            pid = _working(process, mine)
-            if pid is None:
+            alive = _working(process, mine)
+            if alive is None:
                 end((one.pid for one in mine), patience=0)  # workers whose master died hold its port
-                pid = _spawn(self.cloud, name, process.command, process.environment)
-                say(f"started {name}, pid {pid}")
+                watch.child = _spawn(self.cloud, name, process.command, process.environment)
+                watch.pid = watch.child.pid
             else:
-                say(f"found {name} alive, pid {pid}")
+                watch.child, watch.pid = None, alive
+            say(f"{'started' if watch.child else 'found alive'}: {name}, pid {watch.pid}")
             with suppress(ProcessLookupError):  # an adopted one died this moment: the next round sees it
-                watch.pid, watch.since, watch.pidfd = pid, now, os.pidfd_open(pid)
+                watch.since, watch.pidfd = now, os.pidfd_open(watch.pid)
 
     def wait(self) -> None:
         """Until a process ends, a signal comes, or something may be started."""
@@ -102,9 +104,7 @@ class Supervisor:
         assert watch.pidfd is not None
         os.close(watch.pidfd)
         watch.pidfd = None
-        how = ""
-        with suppress(ChildProcessError):  # an adopted one is init's child, not ours
-            how = f" with {_words(os.waitpid(watch.pid, os.WNOHANG)[1])}"
+        how = f" with {_words(watch.child.wait())}" if watch.child else ""
         steady = now - watch.since >= STEADY
         watch.delay = BACKOFF[0] if steady else min(watch.delay * 2, BACKOFF[1])
         watch.not_before = now + (0 if steady else watch.delay)
@@ -133,10 +133,8 @@ def _working(process: Process, found: list[Found]) -> int | None:
     return found[0].pid if found and process.monitored else None
 
 
-def _words(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return signal.Signals(os.WTERMSIG(status)).name
-    return f"exit code {os.waitstatus_to_exitcode(status)}"
+def _words(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def say(sentence: str) -> None:
@@ -165,9 +163,9 @@ def ensure(cloud: Cloud) -> bool:
     return True
 
 
-def _spawn(cloud: Cloud, name: str, command: tuple[str, ...], environment: dict[str, str]) -> int:
+def _spawn(cloud: Cloud, name: str, command: tuple[str, ...], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """In a session of its own, writing to its own log: it needs us for nothing from here on."""
     with (cloud.state / "log" / f"{name.replace('/', '-')}.log").open("ab") as log:
         return subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
-        ).pid
+        )
