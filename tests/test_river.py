@@ -1,0 +1,286 @@
+"""The main job on the real thing: API to packet, and what must not disturb it."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.clouds import BIN, RunningCloud, eventually
+
+pytestmark = pytest.mark.system
+BRIDGES = ("br-int", "br-tun", "br-ex")
+
+
+@dataclass
+class River:
+    """A network of both IP versions, a guest on each of two hosts."""
+
+    cloud: RunningCloud
+    network: str
+    addresses: list[str]
+    """Of the guest on h2."""
+
+
+@pytest.fixture(scope="module")
+def river(cloud: RunningCloud) -> Iterator[River]:
+    sdk = cloud.connect()
+    network = sdk.network.create_network(name="river")
+    for version, cidr in ((4, "10.9.0.0/24"), (6, "fd09::/64")):
+        sdk.network.create_subnet(network_id=network.id, ip_version=version, cidr=cidr)
+    ports = [sdk.network.create_port(name=f"river{n}", network_id=network.id) for n in (1, 2)]
+    cloud.plug(ports[0].id, "h1", "up")
+    cloud.plug(ports[1].id, "h2", "down")
+    yield River(cloud, network.id, [f["ip_address"] for f in ports[1].fixed_ips])
+    for name in ("up", "down"):
+        cloud.unplug(name)
+    for port in sdk.network.ports(network_id=network.id):
+        sdk.network.delete_port(port.id)
+    sdk.network.delete_network(network.id)
+
+
+def test_packets_of_every_size_cross_both_ways(river: River) -> None:
+    four, six = river.addresses
+    for address in (four, six):
+        assert river.cloud.pings("up", address)
+    # The largest that fits the tenants' MTU, unfragmented, and one byte more, refused by the guest's own stack.
+    assert " 2 received" in river.cloud.exec("up", "ping", "-c2", "-i0.1", "-W1", "-Mdo", "-s1422", four)
+    assert " 0 received" in river.cloud.exec("up", "ping", "-c1", "-W1", "-Mdo", "-s1423", four, check=False)
+    assert " 2 received" in river.cloud.exec("up", "ping", "-c2", "-i0.1", "-W1", "-s4000", four)
+
+
+def test_neighbours_are_answered_on_the_askers_host_and_probes_are_not(river: River) -> None:
+    """ARP and ND for the other guest never reach it; a probe for a free address hears nobody, for a held one its owner."""
+    four, six = river.addresses
+    cloud = river.cloud
+    before = cloud.ofctl("h2", "dump-flows", "br-int")
+    for _ in range(3):
+        cloud.exec("up", "ip", "neigh", "flush", "dev", "eth0")
+        assert cloud.pings("up", four, count=1) and cloud.pings("up", six, count=1)
+    answered = [line for line in cloud.ofctl("h1", "dump-flows", "br-int").splitlines()
+                if f"arp_tpa={four}" in line or f"nd_target={six}" in line]
+    assert len(answered) == 2 and all(int(re.findall(r"n_packets=(\d+)", line)[0]) >= 3 for line in answered)
+    assert f"arp_tpa={four}" in before, "h2 answers its own guests, too"
+    assert "FAILED" not in cloud.exec("up", "ip", "neigh")
+    # IPv6 DAD in the guest ended well, or its address would not answer above; an address of its own is not `dadfailed`.
+    assert "dadfailed" not in cloud.exec("down", "ip", "-6", "addr")
+
+
+@contextlib.contextmanager
+def pinging(cloud: RunningCloud, guest: str, address: str) -> Iterator[list[str]]:
+    """A ping every 10 ms for as long as the block runs; its summary is in the list afterwards."""
+    words = [str(BIN / "unryu"), "--state", str(cloud.state), "lab", "exec", guest, "--", "ping", "-i", "0.01", address]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    said: list[str] = []
+    time.sleep(0.7)
+    try:
+        yield said
+        time.sleep(0.7)
+    finally:
+        running.send_signal(signal.SIGINT)
+        said.append(running.communicate(timeout=10)[0])
+
+
+def lost(said: list[str]) -> tuple[int, int]:
+    [(sent, received)] = re.findall(r"(\d+) packets transmitted, (\d+) received", said[0])
+    assert int(sent) > 100
+    return int(sent), int(sent) - int(received)
+
+
+def in_sync(cloud: RunningCloud) -> bool:
+    switches = cloud.status()["switches"]
+    return len(switches) == 6 and all(s["connected"] and s["realised"] == s["wanted"] for s in switches)
+
+
+def durations(cloud: RunningCloud) -> dict[tuple[str, str, str], float]:
+    """(host, bridge, cookie and match) → seconds since the flow was written."""
+    found = {}
+    for host in ("h1", "h2"):
+        for bridge in BRIDGES:
+            for line in cloud.ofctl(host, "dump-flows", bridge).splitlines():
+                if "cookie=" in line:
+                    age = float(re.findall(r"duration=([\d.]+)s", line)[0])
+                    found[host, bridge, re.sub(r"(duration|n_packets|n_bytes|idle_age|hard_age)=[^ ,]+,? ?", "", line)] = age
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_controller_restart_loses_no_packet_and_rewrites_no_flow(river: River, how: signal.Signals) -> None:
+    cloud = river.cloud
+    assert eventually(lambda: in_sync(cloud))
+    before, began = durations(cloud), time.monotonic()
+    with pinging(cloud, "up", river.addresses[0]) as said:
+        old = cloud.pid("controller")
+        assert old
+        os.kill(old, how)
+        assert eventually(lambda: cloud.pid("controller") not in (None, old))
+        assert eventually(lambda: in_sync(cloud)), cloud.status()["switches"]
+    after, passed = durations(cloud), time.monotonic() - began
+    assert lost(said)[1] == 0, said[0]
+    assert set(after) == set(before)
+    younger = [key for key in after if after[key] < before[key] + passed - 1.5]
+    assert not younger, "rewritten though right"
+
+
+def test_the_control_plane_dead_packets_go_on_and_changes_wait(river: River) -> None:
+    """Controller and API stopped for a while (frozen, so that nobody restarts them): flows stay as they are."""
+    cloud = river.cloud
+    pids = [cloud.pid(name) for name in ("controller", "api")]
+    with pinging(cloud, "up", river.addresses[0]) as said:
+        for pid in pids:
+            assert pid
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(2)
+        for pid in pids:
+            os.kill(pid or 0, signal.SIGCONT)
+    assert lost(said)[1] == 0, said[0]
+    assert eventually(lambda: in_sync(cloud))
+
+
+def test_a_hung_switch_is_noticed_and_holds_no_port_elsewhere(river: River) -> None:
+    """h2's vswitchd is frozen: within a second it counts as dead, and a new port on h1 becomes ACTIVE without it."""
+    cloud = river.cloud
+    sdk = cloud.connect()
+    frozen = cloud.pid("ovs-vswitchd", "h2")
+    assert frozen
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        assert eventually(lambda: not any(s["connected"] for s in cloud.status()["switches"] if s["host"] == "h2"), 5)
+        port = sdk.network.create_port(name="river3", network_id=river.network)
+        cloud.plug(port.id, "h1", "third")  # waits for ACTIVE
+        assert sdk.network.get_port(port.id).status == "ACTIVE"
+        cloud.unplug("third")
+        sdk.network.delete_port(port.id)
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    assert eventually(lambda: in_sync(cloud))
+    assert cloud.pings("up", river.addresses[0])
+
+
+def test_a_strangers_vtep_is_dropped_and_counted(river: River) -> None:
+    """VXLAN with the right VNI from an address that is no host of ours; from one that is, the same frame is let in."""
+    cloud = river.cloud
+    admin = cloud.connect("admin")
+    vni = admin.network.get_network(river.network).provider_segmentation_id
+    target = cloud.vsctl("h1", "get", "interface", "vxlan", "options:local_ip").strip().strip('"')
+    underlay = cloud.namespace("h1").replace("-h1", "-underlay")
+    frame = bytes.fromhex("ffffffffffff" "0a0000000001" "0800") + b"stranger".ljust(60, b".")
+    packet = (0x08000000 << 32 | vni << 8).to_bytes(8, "big") + frame
+
+    def counted(priority: int, words: str) -> int:
+        lines = [line for line in cloud.ofctl("h1", "dump-flows", "br-tun").splitlines()
+                 if f"priority={priority}," in line and words in line]
+        return sum(int(re.findall(r"n_packets=(\d+)", line)[0]) for line in lines)
+
+    def dropped() -> int:
+        return counted(10, "in_port=vxlan") + counted(10, "in_port=2")
+
+    def arrived() -> int:
+        return counted(100, f"tun_id={vni:#x}")
+
+    cloud.run("ip", "-n", underlay, "addr", "add", "198.18.99.99/16", "dev", "br0")
+    try:
+        known = arrived()
+        send_from(underlay, "198.18.99.99", target, packet)  # the first may wait for ARP and be lost
+        time.sleep(0.5)
+        strange = dropped()
+        for _ in range(5):
+            send_from(underlay, "198.18.99.99", target, packet)
+        assert eventually(lambda: dropped() == strange + 5), (strange, dropped())
+        assert arrived() == known
+        # The same frame in the name of h2 passes that door: it was the address alone that shut it.
+        cloud.run("ip", "-n", underlay, "addr", "add", "198.18.0.2/32", "dev", "lo")
+        send_from(underlay, "198.18.0.2", target, packet)
+        assert eventually(lambda: arrived() > known)
+    finally:
+        cloud.run("ip", "-n", underlay, "addr", "del", "198.18.99.99/16", "dev", "br0")
+        cloud.run("ip", "-n", underlay, "addr", "del", "198.18.0.2/32", "dev", "lo", check=False)
+
+
+def send_from(namespace: str, source: str, target: str, packet: bytes) -> None:
+    # SO_NO_CHECK (11): a veth leaves the sum to hardware that is not there, and the switch would drop it for that.
+    code = f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET, 11, 1); " \
+           f"s.bind(('{source}', 0)); s.sendto(bytes.fromhex('{packet.hex()}'), ('{target}', 4789))"
+    subprocess.run(["ip", "netns", "exec", namespace, str(BIN / "python"), "-c", code], check=True)
+
+
+def test_no_bridge_holds_a_flow_of_anybody_else(river: River) -> None:
+    """Not even the hidden ones that in-band control adds; and a flow of a stranger's hand goes when it is read back."""
+    cloud = river.cloud
+    for host in ("h1", "h2"):
+        for bridge in BRIDGES:
+            hidden = [line for line in cloud.appctl(host, "bridge/dump-flows", bridge).splitlines()
+                      if int((re.findall(r"priority=(\d+)", line) or ["0"])[0]) > 65535]
+            # Open vSwitch's own table 254 holds its four internal rules, which no packet of a bridge meets.
+            assert not [line for line in hidden if "table_id=254" not in line], hidden
+    cloud.ofctl("h1", "add-flow", "br-int", "table=60,priority=7,actions=NORMAL")
+    old = cloud.pid("controller")
+    os.kill(old or 0, signal.SIGTERM)
+    assert eventually(lambda: cloud.pid("controller") not in (None, old) and in_sync(cloud))
+    assert "NORMAL" not in cloud.ofctl("h1", "dump-flows", "br-int")
+
+
+def test_a_tagged_frame_from_a_guest_names_no_network(river: River) -> None:
+    cloud = river.cloud
+    code = "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); " \
+           "s.send(bytes.fromhex('ffffffffffff' '0a0000000001' '81000064' '0800') + bytes(60))"
+
+    def refused() -> int:
+        [line] = [line for line in cloud.ofctl("h1", "dump-flows", "br-int").splitlines()
+                  if "table=0," in line and "priority=0 " in line]
+        return int(re.findall(r"n_packets=(\d+)", line)[0])
+
+    before = refused()
+    cloud.exec("up", str(BIN / "python"), "-c", code)
+    assert eventually(lambda: refused() == before + 1)
+
+
+def test_the_unmodified_client_does_every_verb(cloud: RunningCloud) -> None:
+    """`openstack network|subnet|port create/list/show/set/delete`, `catalog list`, `token issue`."""
+    name = f"net-{uuid.uuid4().hex[:6]}"
+    types = {service["Type"] for service in cloud.openstack_json("catalog", "list")}
+    assert {"identity", "network"} <= types
+    assert cloud.openstack_json("token", "issue")["project_id"]
+    made = cloud.openstack_json("network", "create", name, "--description", "a river")
+    assert made["name"] == name and made["mtu"] == 1450
+    subnet = cloud.openstack_json("subnet", "create", f"{name}-4", "--network", name, "--subnet-range", "10.8.0.0/24",
+                                  "--allocation-pool", "start=10.8.0.10,end=10.8.0.20", "--dns-nameserver", "9.9.9.9")
+    assert subnet["allocation_pools"] == [{"start": "10.8.0.10", "end": "10.8.0.20"}]
+    port = cloud.openstack_json("port", "create", f"{name}-p", "--network", name, "--fixed-ip", f"subnet={name}-4")
+    assert port["fixed_ips"][0]["ip_address"] == "10.8.0.10" and port["status"] == "DOWN"
+    for noun, item in (("network", name), ("subnet", f"{name}-4"), ("port", f"{name}-p")):
+        assert item in [row["Name"] for row in cloud.openstack_json(noun, "list")]
+        assert cloud.openstack_json(noun, "show", item)["name"] == item
+        cloud.openstack(noun, "set", "--name", f"{item}-x", item)
+        assert cloud.openstack_json(noun, "show", f"{item}-x")["revision_number"] == 1
+        assert item not in cloud.openstack(noun, "list", project="alt"), "another project's"
+    for noun, item in (("port", f"{name}-p-x"), ("subnet", f"{name}-4-x"), ("network", f"{name}-x")):
+        cloud.openstack(noun, "delete", item)
+        assert item not in cloud.openstack(noun, "list")
+    agents = cloud.openstack_json("network", "agent", "list", project="admin")
+    assert {(a["Host"], a["Alive"]) for a in agents} == {("h1", True), ("h2", True)}
+    refusal = cloud.run(str(BIN / "openstack"), "network", "create", "x", "--share", check=False, OS_CLOUD="unryu",
+                        OS_CLIENT_CONFIG_FILE=str(cloud.state / "clouds.yaml"))
+    assert refusal.returncode == 1 and "Only an administrator may set shared" in refusal.stderr
+
+
+def test_the_controllers_door_is_shut_to_strangers(cloud: RunningCloud) -> None:
+    """On the management network, without the cloud's secret: no report, no live answer."""
+    import json
+    import tomllib
+
+    listen = tomllib.loads((cloud.state / "unryu.toml").read_text())["controller"]["listen"]
+    host, _, port = listen.rpartition(":")
+    for method, path in (("PUT", "/agents/h1"), ("PATCH", "/agents/h1"), ("GET", "/switches")):
+        with socket.create_connection((host, int(port)), 5) as door:
+            body = json.dumps({"vifs": {}}).encode()
+            door.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer guess\r\n"
+                         f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert door.recv(100).startswith(b"HTTP/1.1 401")
