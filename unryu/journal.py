@@ -264,10 +264,12 @@ class PostgresEar:
         try:
             if self._connection is None:
                 self._connect()
+                return True  # look: nobody listened for a while
             ready, _, _ = select.select([self._connection.pgconn.socket, self._woken], [], [], timeout)
             if self._woken in ready:
                 self._woken.recv(4096)
-            return bool(ready) and (self._woken in ready or bool(list(self._connection.notifies(timeout=0))))
+            list(self._connection.notifies(timeout=0))  # many rings are one; a lost connection speaks, too
+            return bool(ready)
         except psycopg.OperationalError:
             # The server went away. Say "look": the reader meets the outage where it reads and decides there.
             self._connection = None
