@@ -19,7 +19,7 @@ from pydantic import Field as Setting
 
 from unryu import journal, resource
 from unryu.config import Settings, state_dir
-from unryu.errors import Conflict, NotFound, Unavailable
+from unryu.errors import BadRequest, Conflict, NotFound, Unavailable
 from unryu.resource import Resource, new_id, nouns, pointing_at
 
 LOCK_TIMEOUT = 30.0  # seconds a writer waits for another before it gives up
@@ -97,6 +97,8 @@ class Database:
             yield
         except sa.exc.OperationalError as error:
             raise Unavailable(f"The database does not answer: {error.orig}") from error
+        except sa.exc.DataError as error:
+            raise BadRequest(f"There is a value that the database cannot hold: {error.orig}.") from error
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from unryu.auth import Context, Policy
 from unryu.db import Database, Tx, class_name, not_found
 from unryu.errors import BadRequest, Fault, Forbidden, PreconditionFailed, TooLarge
 from unryu.logs import log
-from unryu.resource import Field, Resource, new_id, nouns
+from unryu.resource import Field, Resource, between, new_id, nouns
 
 MAX_BODY = 1 << 20  # bytes: 1,000 ports in one call take a third of it
 MAX_LIMIT = 10_000
@@ -87,7 +87,7 @@ class Api:
     def _list(self, noun: type[Resource]) -> Any:
         context = self.context
         self.policy.check(context, "list", noun.kind)
-        query = _Query(noun, self.dialect.aliases, flask.request.args)
+        query = _Query(noun, self.dialect.aliases, flask.request.args, context)
         with self.database.reading() as tx:
             records, more = query.run(tx, visible_rows(noun, context))
             views = self.views(tx, noun, records, query.fields)
@@ -215,7 +215,7 @@ def _http_fault(error: HTTPException) -> Fault:
 
 
 def _is_request_id(given: str) -> bool:
-    return given.startswith("req-") and len(given) == 40 and given[4:].replace("-", "").isalnum()
+    return given.startswith("req-") and len(given) == 40 and given.isascii() and given[4:].replace("-", "").isalnum()
 
 
 def _unwrap(body: dict[str, Any], kind: str) -> Any:
@@ -314,12 +314,8 @@ def model(noun: type[Resource], verb: str) -> type[pydantic.BaseModel]:
 
 
 def _annotated(f: Field) -> Any:
-    checks: list[Any] = []
-    if f.plain is str:
-        checks.append(pydantic.AfterValidator(text(f.length)))
-    if f.check:
-        checks.append(pydantic.AfterValidator(f.check))
-    return Annotated[f.type, *checks] if checks else f.type
+    fits = text(f.length) if f.plain is str else between(-(2**63), 2**63 - 1) if f.plain is int else characters
+    return Annotated[f.type, *(pydantic.AfterValidator(check) for check in (fits, f.check) if check)]
 
 
 def text(length: int) -> Callable[[str | None], str | None]:
@@ -327,13 +323,22 @@ def text(length: int) -> Callable[[str | None], str | None]:
     def check(value: str | None) -> str | None:
         if value is not None and len(value) > length:
             raise ValueError(f"it is longer than {length} characters")
-        if value is not None and "\0" in value:
-            raise ValueError("it contains a NUL character")
-        if value is not None and any("\ud800" <= c <= "\udfff" for c in value):
-            raise ValueError("it contains half of a surrogate pair, which is no character")
-        return value
+        return characters(value)
 
     return check
+
+
+def characters(value: Any) -> Any:
+    """A check of a text, or of all texts in a structure."""
+    if isinstance(value, dict | list):
+        for item in [*value, *value.values()] if isinstance(value, dict) else value:
+            characters(item)
+    elif isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("it contains a NUL character")
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise ValueError("it contains half of a surrogate pair, which is no character")
+    return value
 
 
 def validate(noun: type[Resource], verb: str, body: Any, context: Context) -> dict[str, Any]:
@@ -374,7 +379,7 @@ def _sentence(noun: type[Resource], verb: str, by_wire: dict[str, Field], error:
 class _Query:
     """Filters, fields, order and page of a list request."""
 
-    def __init__(self, noun: type[Resource], aliases: dict[str, str], args: Any) -> None:
+    def __init__(self, noun: type[Resource], aliases: dict[str, str], args: Any, context: Context) -> None:
         self.noun = noun
         self.fields: set[str] = set()
         self.filters: dict[str, list[str]] = {}
@@ -384,7 +389,8 @@ class _Query:
         self.marker: str | None = None
         self.reverse = False
         self._args = args
-        names = {f.wire: n for n, f in noun.fields.items() if f.seen}
+        # Nothing by what the caller may not see: the order would tell it.
+        names = {f.wire: n for n, f in noun.fields.items() if f.seen and (context.is_admin or not f.hidden)}
         names |= {alias: names[name] for alias, name in aliases.items() if name in names}
         for key, values in args.lists():
             if key == "fields":
@@ -419,15 +425,15 @@ class _Query:
         for name, values in self.filters.items():
             query = query.where(_filter(columns[name], self.noun.fields[name], values))
         directions = self.sort_dirs or ["asc"] * len(self.sort_keys)
-        order = [(k, d == "desc") for k, d in zip(self.sort_keys, directions, strict=True)]
-        order = [(k, desc != self.reverse) for k, desc in [*order, ("id", False)]]
+        order = [(k, (d == "desc") != self.reverse) for k, d in zip(self.sort_keys, directions, strict=True)]
+        keys = [key for name, desc in [*order, ("id", self.reverse)] for key in _sort_keys(columns[name], desc)]
         if self.marker is not None:
-            behind = sa.select(self.noun.table).where(columns.id == self.marker, visible)
-            row = tx.connection.execute(behind).mappings().first()
+            behind = sa.select(*(key for key, _ in keys)).where(columns.id == self.marker, visible)
+            row = tx.connection.execute(behind).first()
             if row is None:
                 raise BadRequest(f"The marker {self.marker} is no {self.noun.kind} (any more).")
-            query = query.where(_after(columns, order, row))
-        query = query.order_by(*(columns[k].desc() if desc else columns[k].asc() for k, desc in order))
+            query = query.where(_behind(keys, row))
+        query = query.order_by(*(key.desc() if desc else key.asc() for key, desc in keys))
         limit = min(self.limit or MAX_LIMIT, MAX_LIMIT) if self.limit else None
         if limit:
             query = query.limit(limit + 1)
@@ -443,14 +449,20 @@ class _Query:
         return f"{base}?{urlencode([*rest, ('marker', marker)])}"
 
 
-def _after(columns: Any, order: list[tuple[str, bool]], row: Any) -> sa.ColumnElement[bool]:
-    """Strictly behind a row in this order (a lexicographic comparison; None sorts with the empty string)."""
+def _sort_keys(column: Any, desc: bool) -> list[tuple[Any, bool]]:
+    """What to sort by, and whether downwards. Databases disagree where None goes: here it comes first."""
+    there = [(sa.case((column.is_(None), 0), else_=1), desc)] if column.nullable else []
+    return [*there, (column, desc)]
+
+
+def _behind(keys: list[tuple[Any, bool]], row: Any) -> sa.ColumnElement[bool]:
+    """Strictly behind a row in this order (a lexicographic comparison)."""
     choices: list[sa.ColumnElement[bool]] = []
     equal: list[sa.ColumnElement[bool]] = []
-    for key, desc in order:
-        column, value = columns[key], row[key]
-        choices.append(sa.and_(*equal, column < value if desc else column > value))
-        equal.append(column == value)
+    for (key, desc), value in zip(keys, row, strict=True):
+        if value is not None:  # else the key before it has said so
+            choices.append(sa.and_(*equal, key < value if desc else key > value))
+            equal.append(key == value)
     return sa.or_(*choices)
 
 

@@ -1,7 +1,6 @@
 """The feed: every revision once, in order, in every process, and soon."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -99,7 +98,7 @@ def test_a_feed_waits_until_woken_or_its_time_is_over(database: Database) -> Non
     began = time.monotonic()
     assert feed.wait(TIMEOUT) and time.monotonic() - began < TIMEOUT / 4
     assert feed.read() == []
-    for n in range(300):  # more than a socket holds: many rings are one
+    for _ in range(300):  # more than a socket holds: many rings are one
         feed.wake()
     write(database, "a")
     assert feed.wait(TIMEOUT) and len(feed.read()) == 1
@@ -114,7 +113,7 @@ def test_a_dead_reader_disturbs_no_writer(database: Database) -> None:
     write(database, "a")
     write(database, "b")
     if database.sqlite:
-        assert os.listdir(f"{database.url.database}.bells") == []
+        assert not list(Path(f"{database.url.database}.bells").iterdir())
 
 
 def test_a_trimmed_journal_says_so(database: Database) -> None:
