@@ -174,8 +174,7 @@ def _run(*words: str, env: dict[str, str] | None = None) -> None:
         raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
 
 
-def main() -> None:
-    figures = run()
+def show(figures: dict[str, Any]) -> None:
     columns = Columns(title=f"{figures['flows']:,} flows of a tenant's pipeline, median of {figures['rounds']} rounds")
     for heading in ("", "flows/s", "us of CPU a flow"):
         columns.add_column(heading, justify="right" if heading else "left")
@@ -187,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    show(run())

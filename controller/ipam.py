@@ -1,5 +1,6 @@
 """Addresses: pure choice within a subnet; `tx.allocate` is the judge."""
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -82,8 +83,9 @@ def check_pools(network: Network, pools: Sequence[Pool], gateway: str | None) ->
     return [pool for _, _, pool in spans]
 
 
-def free_address(subnet_id: str, pools: Sequence[Pool], version: int) -> Callable[[Taken], str]:
-    """The lowest free address of the pools."""
+def free_address(subnet_id: str, pools: Sequence[Pool]) -> Callable[[Taken], str]:
+    """The first free address of the pools from a random place on. Not the lowest: an address given back would be given
+    out at once, while neighbours still remember the MAC that had it; and writers at the same time would all want it."""
 
     def choose(taken: Taken) -> str:
         for window in _windows(pools):
@@ -97,11 +99,23 @@ def free_address(subnet_id: str, pools: Sequence[Pool], version: int) -> Callabl
 
 
 def _windows(pools: Sequence[Pool]) -> Iterator[list[str]]:
-    for pool in pools:
-        start, end = ip_address(pool["start"]), ip_address(pool["end"])
-        kind = type(start)
-        for low in range(int(start), int(end) + 1, WINDOW):
-            yield [str(kind(number)) for number in range(low, min(low + WINDOW - 1, int(end)) + 1)]
+    """Every address of the pools once, in pieces, from a random one on and round."""
+    spans = [(ip_address(pool["start"]), int(ip_address(pool["end"])) - int(ip_address(pool["start"])) + 1) for pool in pools]
+    total = sum(size for _, size in spans)
+    if not total:
+        return
+    begin = random.randrange(total)
+    for low, high in ((begin, total), (0, begin)):
+        for start in range(low, high, WINDOW):
+            yield [_nth(spans, place) for place in range(start, min(start + WINDOW, high))]
+
+
+def _nth(spans: Sequence[tuple[Address, int]], place: int) -> str:
+    for first, size in spans:
+        if place < size:
+            return str(first + place)
+        place -= size
+    raise IndexError(place)
 
 
 def this_address(network: Network, wanted: str) -> Callable[[Taken], str]:

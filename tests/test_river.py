@@ -254,7 +254,7 @@ def test_the_unmodified_client_does_every_verb(cloud: RunningCloud) -> None:
                                   "--allocation-pool", "start=10.8.0.10,end=10.8.0.20", "--dns-nameserver", "9.9.9.9")
     assert subnet["allocation_pools"] == [{"start": "10.8.0.10", "end": "10.8.0.20"}]
     port = cloud.openstack_json("port", "create", f"{name}-p", "--network", name, "--fixed-ip", f"subnet={name}-4")
-    assert port["fixed_ips"][0]["ip_address"] == "10.8.0.10" and port["status"] == "DOWN"
+    assert 10 <= int(port["fixed_ips"][0]["ip_address"].rpartition(".")[2]) <= 20 and port["status"] == "DOWN"
     for noun, item in (("network", name), ("subnet", f"{name}-4"), ("port", f"{name}-p")):
         assert item in [row["Name"] for row in cloud.openstack_json(noun, "list")]
         assert cloud.openstack_json(noun, "show", item)["name"] == item

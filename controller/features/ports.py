@@ -133,7 +133,7 @@ class Port(Resource, kind="port", service="network", unique_together=(("network_
             tx.lock("subnet", subnet, shared=True)
         for subnet, ip in sorted(wanted, key=lambda w: w[1] is None):  # asked-for addresses before any free one
             choose = (this_address(ip_network(subnet.cidr), ip) if ip
-                      else free_address(subnet.id, subnet.allocation_pools, subnet.ip_version))
+                      else free_address(subnet.id, subnet.allocation_pools))
             taken.append({"subnet_id": subnet.id, "ip_address": tx.allocate(f"subnet:{subnet.id}", self.id, choose)})
         return taken
 

@@ -1,6 +1,7 @@
 """Networking API v2.0 in-process: what a tenant gets, and what bad input gets; refused input changes nothing."""
 
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,16 @@ def test_a_port_gets_a_mac_and_one_address_of_each_version(api: Api, network: st
     six = api.make("subnet", network_id=network, ip_version=6, cidr="fd00::/64")
     port = api.make("port", network_id=network)
     assert port["mac_address"].startswith("fa:16:3e:") and port["status"] == "DOWN"
-    assert port["fixed_ips"] == [{"subnet_id": subnet, "ip_address": "10.0.0.2"},
-                                 {"subnet_id": six["id"], "ip_address": "fd00::2"}]
+    assert [f["subnet_id"] for f in port["fixed_ips"]] == [subnet, six["id"]]
+    four, other = (ip_address(f["ip_address"]) for f in port["fixed_ips"])
+    assert four in {ip_address(f"10.0.0.{n}") for n in range(2, 7)} and other in ip_network("fd00::/64")
     assert api.make("port", network_id=network, fixed_ips=[])["fixed_ips"] == []
 
 
 def test_addresses_asked_for_exhausted_and_given_back(api: Api, network: str, subnet: str) -> None:
     wanted = api.make("port", network_id=network, fixed_ips=[{"ip_address": "10.0.0.4"}])
     ports = [api.make("port", network_id=network) for _ in range(4)]
-    assert [p["fixed_ips"][0]["ip_address"] for p in ports] == ["10.0.0.2", "10.0.0.3", "10.0.0.5", "10.0.0.6"]
+    assert {p["fixed_ips"][0]["ip_address"] for p in ports} == {"10.0.0.2", "10.0.0.3", "10.0.0.5", "10.0.0.6"}
     fault = api.refused(409, "No more IP addresses", "POST", "/ports", {"port": {"network_id": network}})
     assert fault["type"] == "IpAddressGenerationFailure"
     assert api("DELETE", f"/ports/{wanted['id']}").status_code == 204
@@ -89,10 +91,10 @@ def test_addresses_asked_for_exhausted_and_given_back(api: Api, network: str, su
 
 
 def test_a_ports_addresses_change_and_free_the_old(api: Api, network: str, subnet: str) -> None:
-    port = api.make("port", network_id=network)
+    port = api.make("port", network_id=network, fixed_ips=[{"ip_address": "10.0.0.2"}])
     changed = api("PUT", f"/ports/{port['id']}", {"port": {"fixed_ips": [{"ip_address": "10.0.0.6"}]}}).json["port"]
     assert changed["fixed_ips"] == [{"subnet_id": subnet, "ip_address": "10.0.0.6"}] and changed["revision_number"] == 1
-    assert api.make("port", network_id=network)["fixed_ips"][0]["ip_address"] == "10.0.0.2"
+    api.make("port", network_id=network, fixed_ips=[{"ip_address": "10.0.0.2"}])
     api.refused(409, "10.0.0.2 is already allocated", "PUT", f"/ports/{port['id']}",
                 {"port": {"fixed_ips": [{"ip_address": "10.0.0.2"}]}})
     assert api("GET", f"/ports/{port['id']}").json["port"] == changed
@@ -207,7 +209,7 @@ def test_a_shared_network_is_used_but_not_changed_by_others(api: Api) -> None:
     shared = api.make("network", ADMIN, shared=True)["id"]
     api.make("subnet", ADMIN, network_id=shared, ip_version=4, cidr="10.0.0.0/24")
     port = api.make("port", network_id=shared)
-    assert port["project_id"] == "demo" and port["fixed_ips"][0]["ip_address"] == "10.0.0.2"
+    assert port["project_id"] == "demo" and port["fixed_ips"][0]["ip_address"].startswith("10.0.0.")
     assert len(api("GET", "/subnets").json["subnets"]) == 1
     api.refused(403, "belongs to another project", "PUT", f"/networks/{shared}", {"network": {"name": "mine"}})
     api.refused(403, "belongs to another project", "POST", "/subnets", {"subnet": {
@@ -217,7 +219,7 @@ def test_a_shared_network_is_used_but_not_changed_by_others(api: Api) -> None:
 
 
 def test_what_holds_what(api: Api, network: str, subnet: str) -> None:
-    port = api.make("port", network_id=network)
+    port = api.make("port", network_id=network, fixed_ips=[{"ip_address": "10.0.0.2"}])
     api.refused(409, port["id"], "DELETE", f"/networks/{network}")
     api.refused(409, "10.0.0.2", "DELETE", f"/subnets/{subnet}")
     assert api("DELETE", f"/ports/{port['id']}").status_code == 204
