@@ -40,7 +40,7 @@ def api_application(database: Database) -> "Rooms":
     """All rooms' APIs as one WSGI application, by path; identity is asked without a socket where it is one of them."""
     rooms = Rooms(database)
     settings = ApiSettings()
-    tokens = Tokens(_ask_over_http(settings.identity) if settings.identity else _ask_in_process(rooms))
+    tokens = Tokens(ask_over_http(settings.identity) if settings.identity else ask_in_process(rooms))
     for point in entry_points(group="unryu.apis"):
         rooms.add(point.name, point.load()(database, tokens))
     threading.Thread(target=tokens.follow, args=(database, threading.Event()), daemon=True, name="tokens").start()
@@ -93,7 +93,7 @@ def _metrics() -> bytes:
     return generate_latest(registry)
 
 
-def _ask_in_process(rooms: Rooms) -> Callable[[str], dict[str, Any] | None]:
+def ask_in_process(rooms: Rooms) -> Callable[[str], dict[str, Any] | None]:
     """The same HTTP question, without a socket: so that no thread waits for another of the same pool."""
     from werkzeug.test import Client
 
@@ -104,7 +104,7 @@ def _ask_in_process(rooms: Rooms) -> Callable[[str], dict[str, Any] | None]:
     return ask
 
 
-def _ask_over_http(url: str) -> Callable[[str], dict[str, Any] | None]:
+def ask_over_http(url: str) -> Callable[[str], dict[str, Any] | None]:
     def ask(token: str) -> dict[str, Any] | None:
         request = urllib.request.Request(f"{url}/v3/auth/tokens?nocatalog", headers=_both(token))
         try:
