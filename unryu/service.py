@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 from pydantic import Field as Setting
+from sqlalchemy.exc import ProgrammingError
 
 from unryu import logs
 from unryu.auth import Tokens
@@ -77,8 +78,8 @@ class Rooms:
             try:
                 with self.database.reading() as tx:
                     tx.connection.exec_driver_sql("SELECT number FROM revision")
-            except Unavailable as error:
-                return "503 Service Unavailable", "text/plain", f"{error.sentence}\n".encode()
+            except (Unavailable, ProgrammingError) as error:  # the latter: PostgreSQL without our tables
+                return "503 Service Unavailable", "text/plain", f"{str(error).splitlines()[0]}\n".encode()
             return "200 OK", "text/plain", b"ready\n"
         if name == "metrics":
             return "200 OK", "text/plain; version=0.0.4", _metrics()
