@@ -1,32 +1,79 @@
-"""A service's API in-process, on a fresh database, with tokens that say what they are: `user:project:role,role`."""
+"""The API service as it really runs: `unryu serve api` under gunicorn, in a state folder and on a port of its own."""
 
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
-from typing import Any
-
-from unryu.auth import Tokens
-from unryu.db import Database, upgrade
-
-ADMIN = "root:admin:admin,member,reader"
-DEMO = "demo:demo:member,reader"
-ALT = "alt:alt:member,reader"
-READER = "viewer:demo:reader"
+from types import TracebackType
 
 
-def ask(token: str) -> dict[str, Any] | None:
-    """Identity, in four lines; the real one stands behind the same question in tests of the whole cloud."""
-    if token.count(":") != 2:
-        return None
-    user, project, roles = token.split(":")
-    return {"user": {"id": user}, "project": {"id": project}, "expires_at": "2999-01-01T00:00:00+00:00",
-            "roles": [{"id": role, "name": role} for role in roles.split(",")]}
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
-def tokens() -> Tokens:
-    return Tokens(ask)
+class RunningApi:
+    """`with RunningApi(state) as api: urllib.request.urlopen(api.url + "/healthz")`, over a database that is prepared."""
 
+    def __init__(self, state: Path, database_url: str = "") -> None:
+        self.state = state
+        self.address = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{self.address}"
+        (state / "unryu.toml").write_text(
+            f'[api]\nlisten = "{self.address}"\n[identity]\npublic_url = "{self.url}"\n[database]\nurl = "{database_url}"\n')
 
-def fresh_database(folder: Path) -> Database:
-    folder.mkdir(parents=True, exist_ok=True)
-    url = f"sqlite:///{folder}/unryu.db"
-    upgrade(url)
-    return Database(url)
+    def __enter__(self) -> "RunningApi":
+        command = [str(Path(sys.executable).parent / "unryu"), "serve", "api"]
+        with (self.state / "api.log").open("w") as log:
+            self.process = subprocess.Popen(command, env={**os.environ, "UNRYU_STATE": str(self.state)}, stderr=log)
+        deadline = time.monotonic() + 20
+        while not self._ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__(None, None, None)
+                raise AssertionError(f"the API is not ready: {self.log()}")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def log(self) -> str:
+        return (self.state / "api.log").read_text()
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def openstack(self, *words: str, user: str = "admin", check: bool = True) -> str:
+        """The unmodified client, as a user made by bootstrap, in the project of his name."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("OS_")},
+            "OS_AUTH_URL": f"{self.url}/identity", "OS_IDENTITY_API_VERSION": "3", "OS_USERNAME": user,
+            "OS_PASSWORD": (self.state / "secrets" / f"{user}-password").read_text().strip(), "OS_PROJECT_NAME": user,
+            "OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default",
+        }
+        done = subprocess.run([str(Path(sys.executable).parent / "openstack"), *words], env=environment, text=True,
+                              capture_output=True, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"openstack {' '.join(words)}: {done.stdout}{done.stderr}\n{self.log()[-3000:]}")
+        return done.stdout + done.stderr
+
+    def _ready(self) -> bool:
+        try:
+            return self.get("/readyz") == "ready\n"
+        except (urllib.error.URLError, ConnectionError):
+            return False

@@ -11,12 +11,18 @@ from tests.unryu.library import LIBRARY, application, create_tables, known
 from unryu.auth import Tokens
 from unryu.db import Database
 from unryu.resource import nouns
+from unryu.service import load_nouns
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _catalogue() -> None:
+    load_nouns()
 
 
 @pytest.fixture(autouse=True)

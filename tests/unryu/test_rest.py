@@ -45,7 +45,7 @@ def test_a_declaration_is_its_wire(client: Client) -> None:
     shelf = make(client, name="a", description="top")
     assert shelf == {
         "id": shelf["id"], "project_id": "blue", "tenant_id": "blue", "name": "a", "description": "top", "shared": False,
-        "room": None, "revision_number": 0, "created_at": shelf["created_at"], "updated_at": shelf["created_at"],
+        "room": None, "tags": [], "revision_number": 0, "created_at": shelf["created_at"], "updated_at": shelf["created_at"],
     }
     book = make(client, "book", shelf_id=shelf["id"], pin="sesame", **{"text:language": "de"})
     assert book["text:language"] == "de" and book["state"] == "NEW" and book["pages"] == 100
