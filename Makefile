@@ -23,7 +23,7 @@ down:
 	@.venv/bin/unryu down
 
 bench: setup  ## figures, always against a peer or a limit in the same run
-	@$(PYTHON) -m bench.flows
+	@$(PYTHON) -m bench
 
 lock:  ## write constraints.txt anew
 	@.ci/lock

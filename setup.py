@@ -46,6 +46,7 @@ setup(
         ],
         # Modules with nouns: for tables, migrations, routes and policy.
         "unryu.resources": [
+            "quota = unryu.quota",
             "identity = identity.nouns",
             "network = controller.features",
         ],

@@ -25,7 +25,9 @@ EXTENSIONS = {
     "sorting": "Lists in order",
     "standard-attr-description": "Descriptions",
     "standard-attr-revisions": "Revision numbers",
+    "standard-attr-tag": "Tags",
     "standard-attr-timestamp": "created_at and updated_at",
+    "unryu-transactions": "Several nouns in one call, all or none",
 }
 
 
@@ -37,7 +39,8 @@ def links(noun: type[Resource], page: str, following: str | None) -> dict[str, A
     return {f"{noun.plural}_links": [{"rel": "next", "href": following}]} if following else {}
 
 
-DIALECT = Dialect(prefix="/v2.0", update="PUT", fault=fault, links=links, aliases={"tenant_id": "project_id"})
+DIALECT = Dialect(prefix="/v2.0", update="PUT", fault=fault, links=links, aliases={"tenant_id": "project_id"}, tags=True,
+                  transactions=True)
 
 
 def application(database: Database, tokens: Tokens) -> Any:

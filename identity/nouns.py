@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_DOMAIN = "default"
 ADMIN = dict.fromkeys(("list", "show", "create", "update", "delete"), "admin")
 SHOWN_TO_HIMSELF = {**ADMIN, "show": "anyone"}  # to others it is not there: see `owner=`
-STAMPS = ("project_id", "created_at", "updated_at", "revision_number")
+STAMPS = ("project_id", "tags", "created_at", "updated_at", "revision_number")
 IMPLIED = {"admin": ("admin", "member", "reader"), "member": ("member", "reader")}
 """Who has the one role has the others."""
 

@@ -5,6 +5,7 @@ lock, so that waiting is a queue in the kernel and not a poll); on PostgreSQL ro
 """
 
 import fcntl
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -166,6 +167,12 @@ class Tx:
         row = self.connection.execute(
             sa.select(noun.table).where(noun.table.c.id == id).with_for_update(read=shared)).mappings().first()
         return noun.from_row(row) if row else None
+
+    def serialize(self, what: str) -> None:
+        """Nobody else passes here with the same words until the commit. (SQLite has one writer anyway.)"""
+        if not self.sqlite:
+            number = int.from_bytes(hashlib.blake2b(what.encode(), digest_size=8).digest(), "big", signed=True)
+            self.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
 
     # writing
 

@@ -82,6 +82,12 @@ class Field:
             return next(a for a in typing.get_args(self.type) if a is not type(None))
         return self.type
 
+    @cached_property
+    def items(self) -> tuple[str, ...]:
+        """The keys of the objects in a list of objects; of anything else there are none."""
+        [item] = typing.get_args(self.plain) if typing.get_origin(self.plain) is list else [None]
+        return tuple(typing.get_type_hints(item)) if isinstance(item, type) and hasattr(item, "__total__") else ()
+
     @property
     def seen(self) -> bool:
         """Is it on the wire at all?"""
@@ -146,6 +152,10 @@ class Resource:
     """A boolean attribute that shows it to every project."""
     visible_with: ClassVar[str | None] = None
     """A reference: who sees that noun sees this one (a subnet with its network)."""
+    visible_by: ClassVar[str | None] = None
+    """The kind whose records (object_type, object_id, target_project_id) show it to other projects."""
+    quota: ClassVar[int | None] = None
+    """How many a project may have unless its own quota says otherwise; -1: any number; None: not counted."""
     verbs: ClassVar[frozenset[str]] = frozenset(("list", "show", "create", "update", "delete"))
     roles: ClassVar[Mapping[str, str]] = {}
     """Role that a verb needs, where it is not reader (list, show) or member (create, update, delete)."""
@@ -158,6 +168,7 @@ class Resource:
     project_id: str | None = field(None, admin=True, index=True, length=64)
     name: str = field("", put=True, inert=True)
     description: str = field("", put=True, inert=True, length=1024)
+    tags: list[str] = field([], post=False, inert=True)
     created_at: str = field("", post=False, inert=True, length=32)
     updated_at: str = field("", post=False, inert=True, length=32)
     revision_number: int = field(0, post=False, inert=True)

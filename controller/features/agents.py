@@ -14,7 +14,7 @@ SILENT = 15.0
 """Seconds without a heartbeat (one comes every 5) after which an agent counts as dead."""
 
 
-class Agent(Resource, kind="agent", service="network", without=("project_id", "name"),
+class Agent(Resource, kind="agent", service="network", without=("project_id", "name", "tags"),
             verbs=frozenset(("list", "show", "update", "delete")),
             roles={"list": "admin", "show": "admin", "update": "admin", "delete": "admin"}):
     host: str = field(post=False, unique=True)
@@ -46,7 +46,7 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
         return (now - datetime.fromisoformat(self.heartbeat_timestamp).replace(tzinfo=UTC)).total_seconds()
 
 
-class Vif(Resource, kind="vif", service="network", path=None, without=("project_id", "name", "description"),
+class Vif(Resource, kind="vif", service="network", path=None, without=("project_id", "name", "description", "tags"),
           unique_together=(("agent_id", "port_id"),)):
     """A port's interface on a host, as the host's agent sees it."""
 

@@ -9,7 +9,7 @@ import pytest
 from werkzeug.test import Client
 
 from controller.api import application
-from tests.api import ADMIN, ALT, DEMO, READER, fresh_database, tokens
+from tests.inprocess import ADMIN, ALT, DEMO, READER, fresh_database, tokens
 from unryu import journal
 from unryu.db import Database
 
@@ -283,3 +283,56 @@ def test_every_answer_carries_its_request_id_and_the_journal_keeps_it(api: Api) 
     assert (row.request_id, row.user_id, row.project_id) == (given, "demo", "demo")
     for path in ("/networks", "/no-such-place"):
         assert api("GET", path, headers={"X-Openstack-Request-Id": "'; --"}).headers["X-Openstack-Request-Id"].startswith("req-")
+
+
+def test_a_transaction_of_several_nouns(api: Api) -> None:
+    def run(*operations: Json, token: str = DEMO) -> Any:
+        return api("POST", "/transactions", {"transaction": {"operations": list(operations)}}, token)
+
+    before = api.revision()
+    network = {"op": "create", "kind": "network", "as": "blue", "body": {"name": "$$blue"}}
+    subnet = {"op": "create", "kind": "subnet", "body": {"network_id": "$blue", "ip_version": 4, "cidr": "10.0.0.0/29"}}
+    port = {"op": "create", "kind": "port", "as": "web", "body": {"network_id": "$blue"}}
+    made = run(network, subnet, port, {"op": "update", "kind": "port", "id": "$web", "body": {"name": "web"}}).json["transaction"]
+    assert made["revision"] == before + 1 == api.revision()
+    assert [o["kind"] for o in made["operations"]] == ["network", "subnet", "port", "port"]
+    assert made["operations"][0]["network"]["name"] == "$blue" and made["operations"][3]["port"]["name"] == "web"
+    web = made["operations"][2]["id"]
+    for words, status, operations in (
+        ("Operation 2: nothing before it was created as 'red'", 400, [network, {**port, "body": {"network_id": "$red"}}]),
+        ("Operation 2: Port no-such could not be found", 404, [network, {"op": "delete", "kind": "port", "id": "no-such"}]),
+        ("Operation 1: create is nothing", 400, [{"op": "create", "kind": "agent", "body": {}}]),
+        ("Operation 2: the name blue is there already", 400, [network, network]),
+        ("1 to 1000 operations", 400, []), ("one of create", 400, ["nonsense"]), ("no 'colour'", 400, [{**network, "colour": 1}]),
+    ):
+        api.refused(status, words, "POST", "/transactions", {"transaction": {"operations": operations}})
+    api.refused(404, "could not be found", "POST", "/transactions", {"transaction": {"operations": [
+        {"op": "delete", "kind": "port", "id": web}]}}, token=ALT)
+    assert run({"op": "delete", "kind": "port", "id": web}).status_code == 200
+
+
+def test_tags_and_filters_by_them(api: Api) -> None:
+    red, blue, none = (api.make("network", name=name)["id"] for name in ("red", "blue", "none"))
+    assert api("PUT", f"/networks/{red}/tags", {"tags": ["warm", "colour", "warm"]}).json == {"tags": ["colour", "warm"]}
+    assert api("PUT", f"/networks/{blue}/tags/colour").status_code == 201
+    names = lambda query: {n["name"] for n in api("GET", f"/networks?{query}").json["networks"]}  # noqa: E731
+    assert names("tags=colour") == {"red", "blue"} and names("tags=colour,warm") == {"red"}
+    assert names("tags-any=warm,cold") == {"red"} and names("not-tags=colour,warm") == {"blue", "none"}
+    assert names("not-tags-any=colour") == {"none"}
+    assert api("GET", f"/networks/{red}/tags/warm").status_code == 204
+    assert api("DELETE", f"/networks/{red}/tags/warm").status_code == 204
+    api.refused(404, "has no tag warm", "DELETE", f"/networks/{red}/tags/warm")
+    assert api("DELETE", f"/networks/{red}/tags").status_code == 204
+    assert api("GET", f"/networks/{red}").json["network"]["tags"] == []
+    for body in ({"tags": "x"}, {"tags": [1]}, {"tags": ["a,b"]}, {"tags": [""]}, {"tags": [str(n) for n in range(51)]}, {}):
+        assert api("PUT", f"/networks/{none}/tags", body).status_code == 400
+    api.refused(404, "could not be found", "PUT", f"/networks/{none}/tags/mine", token=ALT)
+
+
+def test_ports_by_their_addresses(api: Api, network: str, subnet: str) -> None:
+    port = api.make("port", network_id=network, fixed_ips=[{"ip_address": "10.0.0.4"}])
+    api.make("port", network_id=network)
+    ids = lambda query: [p["id"] for p in api("GET", f"/ports?{query}").json["ports"]]  # noqa: E731
+    assert ids("fixed_ips=ip_address=10.0.0.4") == [port["id"]] and len(ids(f"fixed_ips=subnet_id={subnet}")) == 2
+    assert ids(f"fixed_ips=ip_address=10.0.0.4&fixed_ips=subnet_id={subnet}") == [port["id"]]
+    api.refused(400, "fixed_ips=subnet_id=…", "GET", "/ports?fixed_ips=colour=blue")

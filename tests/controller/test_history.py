@@ -22,7 +22,7 @@ from controller.loop import Loop
 from controller.openflow.app import Connection, Switches
 from controller.openflow.readback import read
 from controller.pipeline import BRIDGES
-from tests.api import ADMIN, fresh_database, tokens
+from tests.inprocess import ADMIN, fresh_database, tokens
 from tests.ovs import OvsHost
 
 pytestmark = pytest.mark.system

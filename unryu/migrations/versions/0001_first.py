@@ -1,4 +1,4 @@
-"""Identity and the network's first nouns."""
+"""The first tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -70,6 +70,7 @@ def upgrade() -> None:
     sa.Column('project_id', sa.String(length=64), nullable=True),
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('tags', sa.JSON(), nullable=False),
     sa.Column('created_at', sa.String(length=32), nullable=False),
     sa.Column('updated_at', sa.String(length=32), nullable=False),
     sa.Column('revision_number', sa.BigInteger(), nullable=False),
@@ -84,6 +85,20 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('network', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_network_project_id'), ['project_id'], unique=False)
+
+    op.create_table('quota',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('project_id', sa.String(length=64), nullable=True),
+    sa.Column('created_at', sa.String(length=32), nullable=False),
+    sa.Column('updated_at', sa.String(length=32), nullable=False),
+    sa.Column('revision_number', sa.BigInteger(), nullable=False),
+    sa.Column('resource', sa.String(length=64), nullable=False),
+    sa.Column('limit', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_quota')),
+    sa.UniqueConstraint('project_id', 'resource', name=op.f('uq_quota_project_id_resource'))
+    )
+    with op.batch_alter_table('quota', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_quota_project_id'), ['project_id'], unique=False)
 
     op.create_table('revision',
     sa.Column('number', sa.BigInteger(), nullable=False)
@@ -109,6 +124,7 @@ def upgrade() -> None:
     sa.Column('project_id', sa.String(length=64), nullable=True),
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('tags', sa.JSON(), nullable=False),
     sa.Column('created_at', sa.String(length=32), nullable=False),
     sa.Column('updated_at', sa.String(length=32), nullable=False),
     sa.Column('revision_number', sa.BigInteger(), nullable=False),
@@ -155,6 +171,7 @@ def upgrade() -> None:
     sa.Column('project_id', sa.String(length=64), nullable=True),
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('tags', sa.JSON(), nullable=False),
     sa.Column('created_at', sa.String(length=32), nullable=False),
     sa.Column('updated_at', sa.String(length=32), nullable=False),
     sa.Column('revision_number', sa.BigInteger(), nullable=False),

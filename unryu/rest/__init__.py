@@ -1,0 +1,8 @@
+"""The verbs over any Resource: list, show, create (one or many), update, delete, in a service's dialect."""
+
+from unryu.rest.api import Api, Dialect
+from unryu.rest.body import text, validate
+from unryu.rest.scope import owned, seen, visible_rows
+from unryu.rest.write import create, delete, update
+
+__all__ = ["Api", "Dialect", "create", "delete", "owned", "seen", "text", "update", "validate", "visible_rows"]

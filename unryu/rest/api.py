@@ -1,0 +1,228 @@
+"""A service's WSGI application: the verbs over its nouns, on Flask, in its dialect."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import flask
+from werkzeug.exceptions import HTTPException
+
+from unryu import auth, metrics
+from unryu.auth import Context, Policy
+from unryu.db import Database, Tx
+from unryu.errors import BadRequest, Fault, TooLarge
+from unryu.logs import log
+from unryu.resource import Resource, nouns
+from unryu.rest import batch, tags
+from unryu.rest.body import validate
+from unryu.rest.query import Query
+from unryu.rest.scope import seen, visible_rows
+from unryu.rest.write import create, delete, update
+
+MAX_BODY = 1 << 20  # bytes: 1,000 ports in one call take a third of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """What differs between OpenStack's services on the wire."""
+
+    prefix: str
+    update: str
+    """HTTP method of an update: PUT, PATCH."""
+    fault: Callable[[Fault], dict[str, Any]]
+    links: Callable[[type[Resource], str, str | None], dict[str, Any]]
+    """(noun, this page's URL, next page's URL or None) → what a list says beside its items."""
+    aliases: dict[str, str]
+    """Attributes with two names on the wire, `tenant_id` → `project_id`."""
+    tags: bool = False
+    """Tags below every noun."""
+    transactions: bool = False
+    """Several nouns in one call."""
+    item: Callable[[Resource], dict[str, Any]] = lambda record: {}
+    """What every item says beside its attributes: a link to itself."""
+
+
+class Api:
+    """A service's WSGI application: `Api("network", dialect, database, tokens).app`."""
+
+    def __init__(self, service: str, dialect: Dialect, database: Database, tokens: auth.Tokens) -> None:
+        self.service = service
+        self.dialect = dialect
+        self.database = database
+        self.tokens = tokens
+        self.served = [n for n in nouns.values() if n.service == service and n.path]
+        self.policy = Policy(self.served)
+        self.app = flask.Flask(service, static_folder=None)
+        self.app.json = _Json(self.app)
+        self.app.url_map.strict_slashes = False
+        self.app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+        self.app.before_request(self._before)
+        self.app.after_request(self._after)
+        self.app.register_error_handler(Fault, self._fault)
+        self.app.register_error_handler(HTTPException, lambda e: self._fault(_http_fault(e)))
+        self.app.register_error_handler(Exception, self._crash)
+        for noun in self.served:
+            self._routes(noun)
+            if "tags" in noun.fields and dialect.tags:
+                tags.routes(self, noun)
+        if dialect.transactions:
+            batch.routes(self)
+
+    @property
+    def context(self) -> Context:
+        """Who asks; identity is asked at the first use within a request."""
+        if "context" not in flask.g:
+            flask.g.context = auth.context(self.tokens, flask.request.headers.get("X-Auth-Token"), flask.g.request_id)
+        return flask.g.context
+
+    def _routes(self, noun: type[Resource]) -> None:
+        collection, member = self.dialect.prefix + noun.path, f"{self.dialect.prefix}{noun.path}/<id>"
+
+        def route(rule: str, method: str, verb: str, view: Callable[..., Any]) -> None:
+            if verb in noun.verbs:
+                self.app.add_url_rule(rule, f"{verb}_{noun.kind}", view, methods=[method])
+
+        route(collection, "GET", "list", lambda: self._list(noun))
+        route(collection, "POST", "create", lambda: self._create(noun))
+        route(member, "GET", "show", lambda id: self._show(noun, id))
+        route(member, self.dialect.update, "update", lambda id: self._update(noun, id))
+        route(member, "DELETE", "delete", lambda id: self._delete(noun, id))
+
+    # the verbs
+
+    def _list(self, noun: type[Resource]) -> Any:
+        context = self.context
+        self.policy.check(context, "list", noun.kind)
+        query = Query(noun, self.dialect.aliases, flask.request.args, context)
+        with self.database.reading() as tx:
+            records, more = query.run(tx, visible_rows(noun, context))
+            views = self.views(tx, noun, records, query.fields)
+        page = flask.request.url
+        following = query.next_url(flask.request.base_url, records[-1].id) if more else None
+        return {noun.plural: views, **self.dialect.links(noun, page, following)}
+
+    def _show(self, noun: type[Resource], id: str) -> Any:
+        context = self.context
+        self.policy.check(context, "show", noun.kind)
+        with self.database.reading() as tx:
+            record = seen(tx, noun.kind, id, context)
+            [view] = self.views(tx, noun, [record], set(flask.request.args.getlist("fields")))
+        return {noun.kind: view}
+
+    def _create(self, noun: type[Resource]) -> Any:
+        context = self.context
+        self.policy.check(context, "create", noun.kind)
+        body = self.body()
+        if set(body) == {noun.plural} and isinstance(body[noun.plural], list) and body[noun.plural]:
+            items, many = body[noun.plural], True
+        else:
+            items, many = [_unwrap(body, noun.kind)], False
+        given = [validate(noun, "create", self.rename(item), context) for item in items]
+        with self.database.transaction(context) as tx:
+            views = self.views(tx, noun, [create(tx, noun, values, context) for values in given])
+        return ({noun.plural: views} if many else {noun.kind: views[0]}), 201
+
+    def _update(self, noun: type[Resource], id: str) -> Any:
+        context = self.context
+        self.policy.check(context, "update", noun.kind)
+        values = validate(noun, "update", self.rename(_unwrap(self.body(), noun.kind)), context)
+        with self.database.transaction(context) as tx:
+            record = update(tx, noun, id, values, context, flask.request.headers.get("If-Match"))
+            [view] = self.views(tx, noun, [record])
+        return {noun.kind: view}
+
+    def _delete(self, noun: type[Resource], id: str) -> Any:
+        context = self.context
+        self.policy.check(context, "delete", noun.kind)
+        with self.database.transaction(context) as tx:
+            delete(tx, noun, id, context, flask.request.headers.get("If-Match"))
+        return "", 204
+
+    # the wire
+
+    def views(self, tx: Tx, noun: type[Resource], records: list[Any], fields: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """Records as the caller may see them."""
+        context, aliases = self.context, self.dialect.aliases
+        shown = [(f.wire, n) for n, f in noun.fields.items() if f.seen and (context.is_admin or not f.hidden)]
+        computed = noun.computed(tx, records, context)
+        views = []
+        for record in records:
+            view = {wire: getattr(record, name) for wire, name in shown}
+            view |= computed.get(record.id, {}) | self.dialect.item(record)
+            view |= {alias: view[name] for alias, name in aliases.items() if name in view}
+            views.append({k: v for k, v in view.items() if k in fields} if fields else view)
+        return views
+
+    def body(self) -> dict[str, Any]:
+        try:
+            body = json.loads(flask.request.get_data())
+        except RecursionError as error:
+            raise BadRequest("The body is nested too deeply.") from error
+        except ValueError as error:
+            raise BadRequest(f"The body is not JSON: {error}.") from error
+        if not isinstance(body, dict):
+            raise BadRequest("The body is not a JSON object.")
+        return body
+
+    def rename(self, item: Any) -> Any:
+        """A body whose second names (`tenant_id`) are the first ones."""
+        if not isinstance(item, dict):
+            return item
+        aliases = self.dialect.aliases
+        return {aliases.get(k, k) if aliases.get(k) not in item else k: v for k, v in item.items()}
+
+    def _before(self) -> None:
+        flask.g.started = time.perf_counter()
+        given = flask.request.headers.get("X-Openstack-Request-Id", "")
+        flask.g.request_id = given if _is_request_id(given) else f"req-{uuid.uuid4()}"
+
+    def _after(self, response: flask.Response) -> flask.Response:
+        response.headers["X-Openstack-Request-Id"] = flask.g.request_id
+        seconds = time.perf_counter() - flask.g.started
+        # The endpoint, not the path: a label must not take values that a caller makes up.
+        endpoint = flask.request.endpoint or "none"
+        metrics.requests.labels(self.service, flask.request.method, endpoint, response.status_code).inc()
+        metrics.latency.labels(self.service, flask.request.method, endpoint).observe(seconds)
+        known = flask.g.get("context")
+        log.info("request", service=self.service, method=flask.request.method, path=flask.request.path,
+                 status=response.status_code, ms=round(seconds * 1000, 1), request_id=flask.g.request_id,
+                 user=known.user_id if known else None, project=known.project_id if known else None)
+        return response
+
+    def _fault(self, fault: Fault) -> Any:
+        response = flask.jsonify(self.dialect.fault(fault))
+        response.status_code = fault.status
+        if fault.status == 401:
+            response.headers["WWW-Authenticate"] = f'Keystone uri="{flask.request.host_url}identity"'
+        return response
+
+    def _crash(self, error: Exception) -> Any:
+        log.error("request failed", service=self.service, path=flask.request.path, request_id=flask.g.request_id,
+                  exc_info=error)
+        return self._fault(Fault(f"An unexpected error; the log has it under {flask.g.request_id}."))
+
+
+class _Json(flask.json.provider.DefaultJSONProvider):
+    sort_keys = False
+    compact = True
+
+
+def _http_fault(error: HTTPException) -> Fault:
+    if error.code == 413:
+        return TooLarge(f"The body is larger than {MAX_BODY} bytes.")
+    fault = Fault(error.description or error.name, (error.name or "Error").replace(" ", ""))
+    fault.status = error.code or 500
+    return fault
+
+
+def _is_request_id(given: str) -> bool:
+    return given.startswith("req-") and len(given) == 40 and given.isascii() and given[4:].replace("-", "").isalnum()
+
+
+def _unwrap(body: dict[str, Any], kind: str) -> Any:
+    if set(body) != {kind}:
+        raise BadRequest(f"The body must be an object with the one key '{kind}'.")
+    return body[kind]

@@ -1,0 +1,161 @@
+"""Lists: filters, fields, order and pages, from the arguments of a request to SQL."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from unryu.auth import Context
+from unryu.db import Tx
+from unryu.errors import BadRequest
+from unryu.resource import Field, Resource
+
+MAX_LIMIT = 10_000
+TAG_FILTERS = ("tags", "tags-any", "not-tags", "not-tags-any")
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+class Query:
+    """Filters, fields, order and page of a list request."""
+
+    def __init__(self, noun: type[Resource], aliases: dict[str, str], args: Any, context: Context) -> None:
+        self.noun = noun
+        self.fields: set[str] = set()
+        self.filters: dict[str, list[str]] = {}
+        self.tags: dict[str, list[str]] = {}
+        self.items: dict[str, list[tuple[str, str]]] = {}
+        """List attribute → (key, value) that its items must have, one or the other item each."""
+        self.sort_keys: list[str] = []
+        self.sort_dirs: list[str] = []
+        self.limit: int | None = None
+        self.marker: str | None = None
+        self.reverse = False
+        self._args = args
+        # Nothing by what the caller may not see: the order would tell it.
+        names = {f.wire: n for n, f in noun.fields.items() if f.seen and (context.is_admin or not f.hidden)}
+        names |= {alias: names[name] for alias, name in aliases.items() if name in names}
+        for key, values in args.lists():
+            if key == "fields":
+                self.fields = set(values)
+            elif key == "limit":
+                self.limit = _limit(values[-1])
+            elif key == "marker":
+                self.marker = values[-1]
+            elif key == "page_reverse":
+                self.reverse = _boolean(key, values[-1])
+            elif key == "sort_key":
+                self.sort_keys = [self._column(names, v) for v in values]
+            elif key == "sort_dir":
+                self.sort_dirs = values
+            elif key in TAG_FILTERS and "tags" in noun.fields:
+                self.tags[key] = [tag for value in values for tag in value.split(",")]
+            elif names.get(key) and noun.fields[names[key]].items:
+                self.items[names[key]] = [_item(noun.fields[names[key]], value) for value in values]
+            else:
+                self.filters[self._column(names, key)] = values
+        if any(d not in ("asc", "desc") for d in self.sort_dirs):
+            raise BadRequest("sort_dir must be asc or desc.")
+        if self.sort_dirs and len(self.sort_dirs) != len(self.sort_keys):
+            raise BadRequest("Give as many sort_dir as sort_key.")
+
+    def _column(self, names: dict[str, str], key: str) -> str:
+        name = names.get(key)
+        if name is None or self.noun.fields[name].plain not in (str, int, bool):
+            raise BadRequest(f"{self.noun.plural} cannot be filtered or sorted by '{key}'.")
+        return name
+
+    def run(self, tx: Tx, visible: sa.ColumnElement[bool]) -> tuple[list[Any], bool]:
+        """The records of the page, and whether there are more."""
+        columns = self.noun.table.c
+        query = sa.select(self.noun.table).where(visible)
+        for name, values in self.filters.items():
+            query = query.where(_filter(columns[name], self.noun.fields[name], values))
+        for key, tags in self.tags.items():
+            each = [_holds(tx, columns.tags, None, tag) for tag in tags]
+            together = sa.or_(*each) if key.endswith("any") else sa.and_(*each)
+            query = query.where(sa.not_(together) if key.startswith("not") else together)
+        for name, pairs in self.items.items():
+            query = query.where(*(_holds(tx, columns[name], key, value) for key, value in pairs))
+        directions = self.sort_dirs or ["asc"] * len(self.sort_keys)
+        order = [(k, (d == "desc") != self.reverse) for k, d in zip(self.sort_keys, directions, strict=True)]
+        keys = [key for name, desc in [*order, ("id", self.reverse)] for key in _sort_keys(columns[name], desc)]
+        if self.marker is not None:
+            behind = sa.select(*(key for key, _ in keys)).where(columns.id == self.marker, visible)
+            row = tx.connection.execute(behind).first()
+            if row is None:
+                raise BadRequest(f"The marker {self.marker} is no {self.noun.kind} (any more).")
+            query = query.where(_behind(keys, row))
+        query = query.order_by(*(key.desc() if desc else key.asc() for key, desc in keys))
+        limit = min(self.limit or MAX_LIMIT, MAX_LIMIT) if self.limit else None
+        if limit:
+            query = query.limit(limit + 1)
+        records = [self.noun.from_row(row) for row in tx.connection.execute(query).mappings()]
+        more = bool(limit and len(records) > limit)
+        records = records[:limit]
+        return (records[::-1] if self.reverse else records), more
+
+    def next_url(self, base: str, marker: str) -> str:
+        rest = [(k, v) for k, v in self._args.items(multi=True) if k != "marker"]
+        return f"{base}?{urlencode([*rest, ('marker', marker)])}"
+
+
+def _sort_keys(column: Any, desc: bool) -> list[tuple[Any, bool]]:
+    """What to sort by, and whether downwards. Databases disagree where None goes: here it comes first."""
+    there = [(sa.case((column.is_(None), 0), else_=1), desc)] if column.nullable else []
+    return [*there, (column, desc)]
+
+
+def _behind(keys: list[tuple[Any, bool]], row: Any) -> sa.ColumnElement[bool]:
+    """Strictly behind a row in this order (a lexicographic comparison)."""
+    choices: list[sa.ColumnElement[bool]] = []
+    equal: list[sa.ColumnElement[bool]] = []
+    for (key, desc), value in zip(keys, row, strict=True):
+        if value is not None:  # else the key before it has said so
+            choices.append(sa.and_(*equal, key < value if desc else key > value))
+            equal.append(key == value)
+    return sa.or_(*choices)
+
+
+def _filter(column: Any, f: Field, values: list[str]) -> sa.ColumnElement[bool]:
+    if f.plain is bool:
+        return column.in_([_boolean(f.wire, v) for v in values])
+    if f.plain is int:
+        if not all(v.lstrip("-").isdigit() and len(v) < 18 for v in values):
+            raise BadRequest(f"{f.wire} is a number.")
+        return column.in_([int(v) for v in values])
+    if any("\0" in v for v in values):
+        raise BadRequest(f"{f.wire} contains a NUL character.")
+    condition = column.in_(values)
+    return sa.or_(condition, column.is_(None)) if "" in values and f.nullable else condition
+
+
+def _item(f: Field, value: str) -> tuple[str, str]:
+    """`fixed_ips=subnet_id=X`: what an item of the list must say."""
+    key, equals, wanted = value.partition("=")
+    if not equals or key not in f.items:
+        raise BadRequest(f"{f.wire} is filtered by {' or '.join(f'{f.wire}={name}=…' for name in f.items)}.")
+    return key, wanted
+
+
+def _holds(tx: Tx, column: Any, key: str | None, value: str) -> sa.ColumnElement[bool]:
+    """Is the value (or an object with this value under the key) an item of a JSON list?"""
+    if not tx.sqlite:
+        return sa.cast(column, JSONB).contains([value if key is None else {key: value}])
+    item = sa.func.json_each(column).table_valued("value")
+    found = item.c.value if key is None else sa.func.json_extract(item.c.value, f"$.{key}")
+    return sa.exists(sa.select(sa.literal(1)).select_from(item).where(found == value))
+
+
+def _boolean(key: str, value: str) -> bool:
+    if value.lower() in TRUE:
+        return True
+    if value.lower() in FALSE:
+        return False
+    raise BadRequest(f"{key} is true or false, not '{value}'.")
+
+
+def _limit(value: str) -> int | None:
+    if not value.isdigit() or len(value) > 9:
+        raise BadRequest(f"limit is a number of items, not '{value}'.")
+    return int(value) or None

@@ -1,0 +1,80 @@
+"""Tags: words that people put on things; `/networks/ID/tags` and `/networks/ID/tags/WORD`."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from unryu.db import class_name
+from unryu.errors import BadRequest, NotFound
+from unryu.resource import Resource
+from unryu.rest.scope import owned, seen
+
+if TYPE_CHECKING:
+    from unryu.rest.api import Api
+
+MOST, LONGEST = 50, 60  # tags of one thing, characters of one tag: as Neutron has them
+
+
+def checked(tags: Any) -> list[str]:
+    """Sorted, each once; a 400 in a sentence otherwise."""
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise BadRequest("Tags are a list of words.")
+    if len(set(tags)) > MOST:
+        raise BadRequest(f"{len(set(tags))} tags are more than {MOST}.")
+    for tag in tags:
+        if not 0 < len(tag) <= LONGEST or any(c in tag for c in "/,\0") or not tag.isprintable():
+            raise BadRequest(f"A tag has 1 to {LONGEST} printable characters, and neither comma nor slash.")
+    return sorted(set(tags))
+
+
+def routes(api: "Api", noun: type[Resource]) -> None:
+    """Add a noun's tag routes to its API."""
+
+    def change(id: str, changed: Callable[[list[str]], list[str]]) -> list[str]:
+        api.policy.check(api.context, "update", noun.kind)
+        with api.database.transaction(api.context) as tx:
+            record = owned(tx, noun.kind, id, api.context)
+            return list(tx.update(record, tags=checked(changed(record.tags))).tags)
+
+    def held(id: str) -> list[str]:
+        api.policy.check(api.context, "show", noun.kind)
+        with api.database.reading() as tx:
+            return list(seen(tx, noun.kind, id, api.context).tags)
+
+    def must_hold(id: str, tags: list[str], tag: str) -> None:
+        if tag not in tags:
+            raise NotFound(f"{class_name(noun.kind)} {id} has no tag {tag}.", "TagNotFound")
+
+    def replace(id: str) -> Any:
+        body = api.body()
+        if set(body) != {"tags"}:
+            raise BadRequest("The body must be an object with the one key 'tags'.")
+        wanted = checked(body["tags"])
+        return {"tags": change(id, lambda tags: wanted)}
+
+    def add(id: str, tag: str) -> Any:
+        change(id, lambda tags: [*tags, tag])
+        return "", 201
+
+    def show(id: str, tag: str) -> Any:
+        must_hold(id, held(id), tag)
+        return "", 204
+
+    def remove(id: str, tag: str) -> Any:
+        def without(tags: list[str]) -> list[str]:
+            must_hold(id, tags, tag)
+            return [t for t in tags if t != tag]
+
+        change(id, without)
+        return "", 204
+
+    def clear(id: str) -> Any:
+        change(id, lambda tags: [])
+        return "", 204
+
+    path = f"{api.dialect.prefix}{noun.path}/<id>/tags"
+    for rule, method, view in (
+        (path, "GET", lambda id: {"tags": held(id)}), (path, "PUT", replace), (path, "DELETE", clear),
+        (f"{path}/<tag>", "GET", show), (f"{path}/<tag>", "PUT", add), (f"{path}/<tag>", "DELETE", remove),
+    ):
+        api.app.add_url_rule(rule, f"{method.lower()}_{noun.kind}_{'tag' if '<tag>' in rule else 'tags'}", view,
+                             methods=[method])
