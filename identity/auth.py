@@ -124,6 +124,6 @@ def own_routes(api: Api, login: Login, catalog: Catalog) -> None:
         login.check(User(id=id, password=given.original_password))
         new = hashed(given.password)
         with api.database.transaction() as tx:
-            user = tx.lock("user", id)
+            user = tx.need("user", id)
             tx.update(user.replace(password_hash=new).before_update(tx, None, user))
         return "", 204

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import structlog
 
+import unryu.rest.api
 from identity import login, passwords
 from identity.bootstrap import bootstrap
 from tests.identity.conftest import Identity
-from unryu import journal, logs, rest
+from unryu import journal, logs
 
 
 def test_versions(identity: Identity) -> None:
@@ -192,7 +193,7 @@ def test_a_password_is_nowhere(identity: Identity, monkeypatch: pytest.MonkeyPat
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
     logs.setup("test")
-    for module in (rest, login):  # not the logger that another test's words went to before
+    for module in (unryu.rest.api, login):  # not the logger that another test's words went to before
         monkeypatch.setattr(module, "log", structlog.get_logger())
     admin = identity.token()
     user = identity.made("users", admin, name="u", password="secret-word")

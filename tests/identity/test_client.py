@@ -36,18 +36,15 @@ def test_the_openstack_client(api: RunningApi) -> None:
     assert said("project", "create", "blue", "--description", "sky", "--tag", "x")["description"] == "sky"
     assert said("user", "create", "ada", "--password", "right", "--project", "blue", "--email", "a@b")["email"] == "a@b"
     api.openstack("role", "add", "--user", "ada", "--project", "blue", "member")
-    rows = said("role", "assignment", "list", "--names")
-    assert {"Role": "member", "User": "ada@Default", "Project": "blue@Default"}.items() <= max(
-        rows, key=lambda row: row["User"] == "ada@Default").items()
+    given = {(row["Role"], row["User"], row["Project"]) for row in said("role", "assignment", "list", "--names")}
+    assert ("member", "ada@Default", "blue@Default") in given
     assert names("user", "list", "--project", "blue") == {"ada"}
 
     (api.state / "secrets" / "ada-password").write_text("right")
-    (api.state / "secrets" / "blue-password").write_text("right")
     assert said("--os-project-name", "blue", "token", "issue", user="ada")["project_id"]
     api.openstack("user", "set", "ada", "--password", "new")
     assert "HTTP 401" in api.openstack("--os-project-name", "blue", "token", "issue", user="ada", check=False)
-    assert "HTTP 403" in api.openstack("user", "create", "eve", user="demo", check=False) or "403" in api.openstack(
-        "role", "list", user="demo", check=False)
+    assert "403" in api.openstack("role", "list", user="demo", check=False)
 
     api.openstack("role", "remove", "--user", "ada", "--project", "blue", "member")
     api.openstack("user", "delete", "ada")
