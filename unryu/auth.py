@@ -8,7 +8,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,23 +23,24 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Who asks, for which project, with which roles."""
+    """Who asks, for which project (or domain, or the system), with which roles. `Policy.context` makes it."""
 
     user_id: str = ""
     project_id: str | None = None
     domain_id: str | None = None
     roles: frozenset[str] = frozenset()
+    is_admin: bool = False
+    """The administrator of the whole cloud, by the rule `context_is_admin`; the role alone says nothing."""
     request_id: str = ""
     token: dict[str, Any] = field(default_factory=dict, repr=False)
     """The token as identity describes it."""
 
-    @property
-    def is_admin(self) -> bool:
-        return "admin" in self.roles
-
     def owns(self, record: Resource) -> bool:
         mine, whose = record.owner
-        return self.is_admin or mine not in record.fields or getattr(record, mine) == getattr(self, whose)
+        if self.is_admin or mine not in record.fields:
+            return True
+        own = getattr(self, whose)
+        return own is not None and getattr(record, mine) == own  # without a project nothing is ours, not even nobody's
 
 
 Ask = Callable[[str], dict[str, Any] | None]
@@ -112,10 +113,10 @@ class Tokens:
 
 
 def _ids(answer: Any) -> Iterable[str]:
-    """Every id said anywhere in a token's description."""
+    """Every id said anywhere in a token's description; the system's is `all`."""
     if isinstance(answer, dict):
         for key, value in answer.items():
-            if key == "id" or key == "audit_ids":
+            if key in ("id", "audit_ids", "system"):
                 yield from [value] if isinstance(value, str) else value
             elif key != "catalog":
                 yield from _ids(value)
@@ -124,23 +125,15 @@ def _ids(answer: Any) -> Iterable[str]:
             yield from _ids(item)
 
 
-def context(tokens: Tokens, token: str | None, request_id: str) -> Context:
-    if not token:
-        raise Unauthorized("This call needs a token in the header X-Auth-Token.")
-    about = tokens.describe(token)
-    return Context(
-        user_id=about["user"]["id"], project_id=about.get("project", {}).get("id"),
-        domain_id=about.get("domain", {}).get("id"), roles=frozenset(r["name"] for r in about.get("roles", ())),
-        request_id=request_id, token=about,
-    )
-
-
 ROLES = {
-    "admin": "role:admin",
+    # The two words are Keystone's; an identity service without an admin project says neither, and means any.
+    "context_is_admin": "role:admin and (system_scope:all or is_admin_project:True)",
+    "admin": "rule:context_is_admin",
     "member": "role:member or role:admin",
     "reader": "role:reader or role:member or role:admin",
     "anyone": "@",
 }
+"""Names for `roles=` of a noun, and rules for `policy.yaml`."""
 DEFAULT_ROLE = {"list": "reader", "show": "reader", "create": "member", "update": "member", "delete": "member"}
 
 
@@ -156,15 +149,40 @@ class Policy:
         self._enforcer = policy.Enforcer(conf, policy_file=str(state_dir() / "policy.yaml"), use_conf=True)
         for name, check in ROLES.items():
             self._enforcer.register_default(policy.RuleDefault(name, check))
+        self._of_projects = {noun.kind for noun in served if "project_id" in noun.fields}
         for noun in served:
             for verb in noun.verbs:
                 role = noun.roles.get(verb, DEFAULT_ROLE[verb])
                 self._enforcer.register_default(policy.RuleDefault(f"{verb}_{noun.kind}", f"rule:{role}"))
         self._enforcer.load_rules()
 
+    def context(self, tokens: Tokens, token: str | None, request_id: str) -> Context:
+        if not token:
+            raise Unauthorized("This call needs a token in the header X-Auth-Token.")
+        return self.read(tokens.describe(token), request_id)
+
+    def read(self, about: dict[str, Any], request_id: str = "") -> Context:
+        """What a token's description means here."""
+        context = Context(
+            user_id=about["user"]["id"], project_id=about.get("project", {}).get("id"),
+            domain_id=about.get("domain", {}).get("id"), roles=frozenset(r["name"] for r in about.get("roles", ())),
+            request_id=request_id, token=about,
+        )
+        return replace(context, is_admin=self.allows(context, "context_is_admin"))
+
+    def allows(self, context: Context, rule: str) -> bool:
+        about = context.token
+        credentials = {
+            "roles": list(context.roles), "user_id": context.user_id, "project_id": context.project_id,
+            "domain_id": context.domain_id, "system_scope": "all" if about.get("system") else None,
+            "is_admin_project": "project" in about and about.get("is_admin_project", True),
+        }
+        return bool(self._enforcer.enforce(rule, {}, credentials))
+
     def check(self, context: Context, verb: str, kind: str) -> None:
         rule = f"{verb}_{kind}"
-        credentials = {"roles": list(context.roles), "user_id": context.user_id, "project_id": context.project_id}
-        if not self._enforcer.enforce(rule, {}, credentials):
+        if kind in self._of_projects and context.project_id is None and not context.is_admin:
+            raise Forbidden(f"{rule} needs a token of a project.")
+        if not self.allows(context, rule):
             roles = ", ".join(sorted(context.roles)) or "none"
             raise Forbidden(f"Your roles in this project ({roles}) do not allow {rule}.")

@@ -75,7 +75,7 @@ class Api:
     def context(self) -> Context:
         """Who asks; identity is asked at the first use within a request."""
         if "context" not in flask.g:
-            flask.g.context = auth.context(self.tokens, flask.request.headers.get("X-Auth-Token"), flask.g.request_id)
+            flask.g.context = self.policy.context(self.tokens, flask.request.headers.get("X-Auth-Token"), flask.g.request_id)
         return flask.g.context
 
     def _routes(self, noun: type[Resource]) -> None:

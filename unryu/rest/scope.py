@@ -19,7 +19,8 @@ def visible_rows(noun: type[Resource], context: Context) -> sa.ColumnElement[boo
     if context.is_admin or mine not in noun.fields:
         return sa.true()
     columns = noun.table.c
-    choices = [columns[mine] == getattr(context, whose)]
+    own = getattr(context, whose)
+    choices = [sa.false() if own is None else columns[mine] == own]
     if noun.visible_if:
         choices.append(columns[noun.visible_if])
     if noun.visible_with:

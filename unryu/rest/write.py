@@ -5,7 +5,7 @@ from typing import Any
 from unryu import quota
 from unryu.auth import Context
 from unryu.db import Tx, class_name
-from unryu.errors import Forbidden, PreconditionFailed
+from unryu.errors import BadRequest, Forbidden, PreconditionFailed
 from unryu.resource import Resource, new_id
 from unryu.rest.scope import owned, seen
 
@@ -14,6 +14,8 @@ def create(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Contex
     """Values are a validated body; gives the stored record."""
     if "project_id" in noun.fields:
         values = {"project_id": context.project_id, **values}
+        if not values["project_id"]:
+            raise BadRequest(f"A {noun.kind} belongs to a project, and this token is of none: say which project_id.")
         quota.check(tx, noun, values["project_id"])
     _check_references(tx, noun, values, context)
     return tx.insert(noun(id=new_id(), **values).before_create(tx, context))
