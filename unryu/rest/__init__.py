@@ -2,7 +2,7 @@
 
 from unryu.rest.api import Api, Dialect
 from unryu.rest.body import text, validate
-from unryu.rest.scope import owned, seen, visible_rows
 from unryu.rest.write import create, delete, update
+from unryu.scope import owned, seen, visible_rows
 
 __all__ = ["Api", "Dialect", "create", "delete", "owned", "seen", "text", "update", "validate", "visible_rows"]

@@ -19,8 +19,8 @@ from unryu.resource import Resource, nouns
 from unryu.rest import batch, tags
 from unryu.rest.body import validate
 from unryu.rest.query import Query
-from unryu.rest.scope import seen, visible_rows
 from unryu.rest.write import create, delete, update
+from unryu.scope import seen, visible_rows
 
 MAX_BODY = 1 << 20  # bytes: 1,000 ports in one call take a third of it
 

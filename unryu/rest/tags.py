@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unryu.db import class_name
 from unryu.errors import BadRequest, NotFound
 from unryu.resource import Resource
-from unryu.rest.scope import owned, seen
+from unryu.scope import owned, seen
 
 if TYPE_CHECKING:
     from unryu.rest.api import Api

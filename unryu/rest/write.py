@@ -7,7 +7,7 @@ from unryu.auth import Context
 from unryu.db import Tx, class_name
 from unryu.errors import BadRequest, Forbidden, PreconditionFailed
 from unryu.resource import Resource, new_id
-from unryu.rest.scope import owned, seen
+from unryu.scope import owned, seen
 
 
 def create(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> Any:
