@@ -5,7 +5,7 @@ from typing import Any
 
 import flask
 
-from identity import assignments
+from identity import assignments, groups
 from identity.auth import own_routes, token_routes
 from identity.catalog import Catalog
 from identity.login import Login
@@ -54,6 +54,7 @@ def application(database: Database, tokens: Tokens) -> Any:
     token_routes(api, keys, login, catalog)
     own_routes(api, login, catalog)
     assignments.routes(api, url)
+    groups.routes(api)
     _catalog_routes(api, "services", "service", catalog.services)
     _catalog_routes(api, "endpoints", "endpoint", catalog.endpoints)
     _catalog_routes(api, "regions", "region", catalog.regions)
@@ -83,7 +84,7 @@ def _catalog_routes(api: Api, plural: str, kind: str, items: list[dict[str, Any]
         assignments.administrator(api)
         wanted = {k: v for k, v in flask.request.args.items() if k in items[0]}
         found = [shown(e) for e in items if all(str(e[k]) == v for k, v in wanted.items())]
-        return {plural: found, "links": {"self": flask.request.url, "next": None, "previous": None}}
+        return assignments.page(**{plural: found})
 
     def show(id: str) -> Any:
         assignments.administrator(api)

@@ -1,19 +1,20 @@
-"""Who has which role where: given and taken one by one, and seen all together."""
+"""Who has which role where: given and taken one by one, and seen all together; and which role implies which."""
 
 from collections.abc import Callable
 from typing import Any
 
 import flask
 
-from identity.description import implied, named
-from identity.nouns import Assignment, Role, assignment
-from identity.tokens import Scope
+from identity.description import named
+from identity.nouns import Actor, Assignment, Implication, Role, Scope, assignment
+from identity.roles import effective
 from unryu.db import Tx
 from unryu.errors import BadRequest, Forbidden, NotFound
 from unryu.rest import Api
 
-FILTERS = {"user.id": "user_id", "role.id": "role_id", "scope.project.id": "on_project", "scope.domain.id": "on_domain"}
-WORDS = {"include_names", "effective", "include_subtree", "scope.system", "group.id"}
+FILTERS = {"user.id": "user_id", "group.id": "group_id", "role.id": "role_id", "scope.project.id": "on_project",
+           "scope.domain.id": "on_domain"}
+FLAGS = {"include_names", "effective", "include_subtree", "scope.system", "scope.OS-INHERIT:inherited_to"}
 
 
 def administrator(api: Api) -> None:
@@ -21,24 +22,43 @@ def administrator(api: Api) -> None:
         raise Forbidden("Only an administrator may do this.")
 
 
-def routes(api: Api, url: Callable[[], str]) -> None:
-    for place, kind in (("projects/<target>", "project"), ("domains/<target>", "domain"), ("system", "system")):
-        _grants(api, f"{api.dialect.prefix}/{place}/users/<user_id>/roles", kind)
+def page(**items: Any) -> dict[str, Any]:
+    """A list that has one page."""
+    return {**items, "links": {"self": flask.request.url, "next": None, "previous": None}}
 
-    @api.app.get(f"{api.dialect.prefix}/role_assignments")
+
+def routes(api: Api, url: Callable[[], str]) -> None:
+    prefix = api.dialect.prefix
+    for who in ("user", "group"):
+        roles = f"{who}s/<actor>/roles"
+        _grants(api, f"{prefix}/projects/<target>/{roles}", "", who, "project")
+        _grants(api, f"{prefix}/domains/<target>/{roles}", "", who, "domain")
+        _grants(api, f"{prefix}/system/{roles}", "", who, "system")
+        _grants(api, f"{prefix}/OS-INHERIT/domains/<target>/{roles}", "/inherited_to_projects", who, "domain")
+    _implications(api, url)
+
+    @api.app.get(f"{prefix}/role_assignments")
     def list_role_assignments() -> Any:
         administrator(api)
         args = flask.request.args
-        if unknown := set(args) - set(FILTERS) - WORDS:
+        if unknown := set(args) - set(FILTERS) - FLAGS:
             raise BadRequest(f"Role assignments cannot be filtered by '{min(unknown)}'.")
+        wanted: dict[str, Any] = {FILTERS[a]: args[a] for a in args if a in FILTERS}
+        if "scope.system" in args:
+            wanted["on_system"] = "all"
+        if "scope.OS-INHERIT:inherited_to" in args:
+            wanted["inherited"] = True
+        spread = _given("effective")
+        if spread and "group_id" in wanted:
+            raise BadRequest("Effective assignments are of users: they cannot be filtered by a group.")
         with api.database.reading() as tx:
-            found = tx.where("assignment", **{FILTERS[a]: args[a] for a in args if a in FILTERS})
-            if "group.id" in args:
-                found = []  # there are no groups
-            if "scope.system" in args:
-                found = [a for a in found if not (a.on_project or a.on_domain)]
-            views = _views(tx, found, url(), names=_given("include_names"), effective=_given("effective"))
-        return {"role_assignments": views, "links": {"self": flask.request.url, "next": None, "previous": None}}
+            if spread:
+                found = [(a, made) for a, made in effective(tx, tx.where("assignment"))
+                         if all(getattr(a, name) == value for name, value in wanted.items())]
+            else:
+                found = [(made, made) for made in tx.where("assignment", **wanted)]
+            views = _views(tx, found, url(), names=_given("include_names"))
+        return page(role_assignments=views)
 
 
 def _given(flag: str) -> bool:
@@ -46,84 +66,147 @@ def _given(flag: str) -> bool:
     return flask.request.args.get(flag, "0").lower() not in ("0", "false")
 
 
-def _grants(api: Api, rule: str, kind: str) -> None:
-    def words(tx: Tx, user_id: str, target: str, role_id: str = "") -> Scope:
-        """The scope that a URL names; all in it must be there."""
-        for of, id in (("user", user_id), (kind, target), ("role", role_id)):
+def _grants(api: Api, rule: str, end: str, who: str, kind: str) -> None:
+    """The routes of one kind of actor in one kind of place."""
+    inherited = bool(end)
+
+    def words(tx: Tx, actor: str, target: str, role_id: str = "") -> tuple[Actor, Scope]:
+        """What a URL names; all of it must be there."""
+        for of, id in ((who, actor), (kind, target), ("role", role_id)):
             if id and of != "system":
                 tx.need(of, id)
-        return kind, target
+        return (who, actor), (kind, target)
 
-    def give(user_id: str, role_id: str, target: str = "all") -> Any:
+    def held(tx: Tx, actor: str, role_id: str, target: str) -> Assignment:
+        by, place = words(tx, actor, target, role_id)
+        record: Assignment | None = tx.get("assignment", assignment(by, role_id, place, inherited).id)
+        if record is None:
+            raise NotFound(f"The {who} {actor} does not have the role {role_id} there.")
+        return record
+
+    def give(actor: str, role_id: str, target: str = "all") -> Any:
         administrator(api)
         with api.database.transaction(api.context) as tx:
-            record = assignment(user_id, role_id, words(tx, user_id, target, role_id))
+            by, place = words(tx, actor, target, role_id)
+            record = assignment(by, role_id, place, inherited)
             if tx.get("assignment", record.id) is None:
                 tx.insert(record)
         return "", 204
 
-    def take(user_id: str, role_id: str, target: str = "all") -> Any:
+    def take(actor: str, role_id: str, target: str = "all") -> Any:
         administrator(api)
         with api.database.transaction(api.context) as tx:
-            tx.delete(_held(tx, user_id, role_id, words(tx, user_id, target, role_id)))
+            tx.delete(held(tx, actor, role_id, target))
         return "", 204
 
-    def check(user_id: str, role_id: str, target: str = "all") -> Any:
+    def check(actor: str, role_id: str, target: str = "all") -> Any:
         administrator(api)
         with api.database.reading() as tx:
-            _held(tx, user_id, role_id, words(tx, user_id, target, role_id))
+            held(tx, actor, role_id, target)
         return "", 204
 
-    def show(user_id: str, target: str = "all") -> Any:
+    def show(actor: str, target: str = "all") -> Any:
         administrator(api)
         with api.database.reading() as tx:
-            words(tx, user_id, target)
-            given = [a.role_id for a in tx.where("assignment", user_id=user_id) if _scope(a) == (kind, target)]
-            views = api.views(tx, Role, tx.where("role", id=given))
-        return {"roles": views, "links": {"self": flask.request.url, "next": None, "previous": None}}
+            words(tx, actor, target)
+            given = tx.where("assignment", **{f"{who}_id": actor, f"on_{kind}": target}, inherited=inherited)
+            return page(roles=api.views(tx, Role, tx.where("role", id={a.role_id for a in given})))
 
-    api.app.add_url_rule(f"{rule}/<role_id>", f"give_role_on_{kind}", give, methods=["PUT"])
-    api.app.add_url_rule(f"{rule}/<role_id>", f"take_role_on_{kind}", take, methods=["DELETE"])
-    api.app.add_url_rule(f"{rule}/<role_id>", f"check_role_on_{kind}", check, methods=["GET"])
-    api.app.add_url_rule(rule, f"list_roles_on_{kind}", show, methods=["GET"])
-
-
-def _held(tx: Tx, user_id: str, role_id: str, scope: Scope) -> Any:
-    record = tx.get("assignment", assignment(user_id, role_id, scope).id)
-    if record is None:
-        raise NotFound(f"User {user_id} does not have the role {role_id} there.")
-    return record
+    name = f"{'inherited_' if inherited else ''}role_of_{who}_on_{kind}"
+    for method, view in (("PUT", give), ("DELETE", take), ("GET", check)):
+        api.app.add_url_rule(f"{rule}/<role_id>{end}", f"{view.__name__}_{name}", view, methods=[method])
+    api.app.add_url_rule(rule + end, f"show_{name}", show, methods=["GET"])
 
 
-def _scope(given: Assignment) -> Scope:
-    if given.on_project:
-        return "project", given.on_project
-    return ("domain", given.on_domain) if given.on_domain else ("system", "all")
-
-
-def _views(tx: Tx, found: list[Any], url: str, names: bool, effective: bool) -> list[dict[str, Any]]:
-    """As the API reference shows them. `effective`: with the roles that a role implies, each an entry."""
-    records = {(kind, r.id): r for kind in ("user", "role", "project", "domain") for r in tx.where(kind)} if found else {}
-    ids = {r.name: r.id for (kind, _), r in records.items() if kind == "role"}
+def _views(tx: Tx, found: list[tuple[Assignment, Assignment]], url: str, names: bool) -> list[dict[str, Any]]:
+    """As the API reference shows them, each (as it comes to be, as it was made)."""
+    kinds = ("user", "group", "role", "project", "domain") if found and names else ()
+    records = {(kind, r.id): r for kind in kinds for r in tx.where(kind)}
 
     def view(kind: str, id: str) -> dict[str, Any]:
-        record = records[kind, id]
         if not names:
             return {"id": id}
+        record = records[kind, id]
         domain = getattr(record, "domain_id", None)
         return named(record) | ({"domain": named(records["domain", domain])} if domain else {})
 
     views = []
-    for given in found:
-        kind, target = _scope(given)
+    for one, made in found:
+        kind, target = one.scope
         scope: dict[str, Any] = {"system": {"all": True}} if kind == "system" else {kind: view(kind, target)}
-        place = "system" if kind == "system" else f"{kind}s/{target}"
-        link = f"{url}/{place}/users/{given.user_id}/roles/{given.role_id}"
-        for role_id in _roles_of(given.role_id, records["role", given.role_id].name, ids) if effective else [given.role_id]:
-            views.append({"user": view("user", given.user_id), "role": view("role", role_id), "scope": scope,
-                          "links": {"assignment": link}})
+        if made.inherited:
+            scope["OS-INHERIT:inherited_to"] = "projects"
+        links = {"assignment": f"{url}{_path(made)}"}
+        if one.actor != made.actor:
+            links["membership"] = f"{url}/groups/{made.group_id}/users/{one.user_id}"
+        if one.role_id != made.role_id:
+            links["prior_role"] = f"{url}/roles/{made.role_id}"
+        views.append({one.actor[0]: view(*one.actor), "role": view("role", one.role_id), "scope": scope, "links": links})
     return views
 
 
-def _roles_of(id: str, name: str, ids: dict[str, str]) -> list[str]:
-    return [id, *(ids[also] for also in sorted(implied([name]) - {name}) if also in ids)]
+def _path(made: Assignment) -> str:
+    (who, actor), (kind, target) = made.actor, made.scope
+    place = "system" if kind == "system" else f"{kind}s/{target}"
+    path = f"/{place}/{who}s/{actor}/roles/{made.role_id}"
+    return f"/OS-INHERIT{path}/inherited_to_projects" if made.inherited else path
+
+
+def _implications(api: Api, url: Callable[[], str]) -> None:
+    rule = f"{api.dialect.prefix}/roles/<prior>/implies"
+
+    def view(role: Role) -> dict[str, Any]:
+        return {**named(role), "links": {"self": f"{url()}/roles/{role.id}"}}
+
+    def found(tx: Tx, prior: str, implied: str) -> tuple[Role, Role, list[Implication]]:
+        return tx.need("role", prior), tx.need("role", implied), tx.where("implication", prior_id=prior, implied_id=implied)
+
+    def answer(prior: Role, implied: Role) -> dict[str, Any]:
+        return {"role_inference": {"prior_role": view(prior), "implies": view(implied)}}
+
+    def imply(prior: str, implied: str) -> Any:
+        administrator(api)
+        with api.database.transaction(api.context) as tx:
+            one, other, there = found(tx, prior, implied)
+            if other.name == "admin":
+                raise Forbidden("No role implies admin: it is given by name only.")
+            if not there:
+                tx.insert(Implication(prior_id=prior, implied_id=implied))
+        return answer(one, other), 201
+
+    def show(prior: str, implied: str) -> Any:
+        administrator(api)
+        with api.database.reading() as tx:
+            one, other, there = found(tx, prior, implied)
+            if not there:
+                raise NotFound(f"Role {prior} does not imply role {implied}.")
+            return answer(one, other)
+
+    def stop(prior: str, implied: str) -> Any:
+        administrator(api)
+        with api.database.transaction(api.context) as tx:
+            _, _, there = found(tx, prior, implied)
+            if not there:
+                raise NotFound(f"Role {prior} does not imply role {implied}.")
+            tx.delete(there[0])
+        return "", 204
+
+    def inference(tx: Tx, prior: Role) -> dict[str, Any]:
+        ids = {i.implied_id for i in tx.where("implication", prior_id=prior.id)}
+        return {"prior_role": view(prior), "implies": [view(role) for role in tx.where("role", id=ids)]}
+
+    def list_of_one(prior: str) -> Any:
+        administrator(api)
+        with api.database.reading() as tx:
+            return {"role_inference": inference(tx, tx.need("role", prior)), "links": {"self": flask.request.url}}
+
+    def list_all() -> Any:
+        administrator(api)
+        with api.database.reading() as tx:
+            inferences = [inference(tx, role) for role in tx.where("role")]
+        return {"role_inferences": [i for i in inferences if i["implies"]], "links": {"self": flask.request.url}}
+
+    for method, view_of in (("PUT", imply), ("GET", show), ("DELETE", stop)):
+        api.app.add_url_rule(f"{rule}/<implied>", f"{view_of.__name__}_implied_role", view_of, methods=[method])
+    api.app.add_url_rule(rule, "list_implied_roles", list_of_one, methods=["GET"])
+    api.app.add_url_rule(f"{api.dialect.prefix}/role_inferences", "list_role_inferences", list_all, methods=["GET"])

@@ -5,16 +5,17 @@ from typing import Any
 import flask
 import sqlalchemy as sa
 
+from identity.assignments import page
 from identity.catalog import Catalog
-from identity.description import ENDED, describe, roles
+from identity.description import ENDED, describe
 from identity.forms import ChangeForm, LoginForm, User, parsed
 from identity.login import Login
 from identity.nouns import Domain, Project, Revocation
 from identity.passwords import hashed
+from identity.roles import held, of_user, projects
 from identity.tokens import Keys, Token
 from unryu.db import Tx
 from unryu.errors import BadRequest, Forbidden, NotFound, Unauthorized
-from unryu.resource import Resource
 from unryu.rest import Api, seen
 
 
@@ -27,8 +28,8 @@ def token_routes(api: Api, keys: Keys, login: Login, catalog: Catalog) -> None:
         return {"token": about}, status, {"X-Subject-Token": sealed, "Vary": "X-Auth-Token"}
 
     def subject(tx: Tx) -> tuple[Token, dict[str, Any], str]:
-        """The token that is asked about. Anybody may ask about his own; an administrator about all. Both are read from
-        the rows: `api.context` remembers, and asks just this call what it does not remember."""
+        """The token that is asked about. Anybody may ask about his own; about others' an administrator, and a service that
+        only looks. Both are read from the rows: `api.context` remembers, and asks just this call what it does not."""
         mine, asked = (flask.request.headers.get(h, "") for h in ("X-Auth-Token", "X-Subject-Token"))
         if not asked:
             raise BadRequest("This call needs a token in the header X-Subject-Token.")
@@ -37,9 +38,10 @@ def token_routes(api: Api, keys: Keys, login: Login, catalog: Catalog) -> None:
             known = keys.open(mine)
             if known is None:
                 raise Unauthorized(ENDED)
-            asker = describe(tx, known)
+            asker = api.policy.read(describe(tx, known))
             own = token is not None and token.user_id == known.user_id
-            if not own and "admin" not in {r["name"] for r in asker.get("roles", ())}:
+            service = "service" in asker.roles and flask.request.method != "DELETE"
+            if not (own or asker.is_admin or service):
                 raise Forbidden("Only an administrator may ask about another user's token.")
         try:
             if token is None:
@@ -82,40 +84,39 @@ def own_routes(api: Api, login: Login, catalog: Catalog) -> None:
     """What everybody may ask about himself, and change."""
     prefix = api.dialect.prefix
 
-    def with_roles(noun: type[Resource], user_id: str) -> Any:
-        """The enabled projects, or domains, that a user has a role in."""
+    def projects_of(user_id: str) -> Any:
         with api.database.reading() as tx:
-            given = tx.where("assignment", user_id=user_id)
-            ids = {a.on_project if noun is Project else a.on_domain for a in given} - {None}
-            views = api.views(tx, noun, tx.where(noun.kind, id=ids, enabled=True))
-        return {noun.plural: views, **api.dialect.links(noun, flask.request.url, None)}
+            return page(projects=api.views(tx, Project, projects(tx, user_id)))
 
     @api.app.get(f"{prefix}/auth/projects")
     def own_projects() -> Any:
-        return with_roles(Project, api.context.user_id)
+        return projects_of(api.context.user_id)
 
     @api.app.get(f"{prefix}/auth/domains")
     def own_domains() -> Any:
-        return with_roles(Domain, api.context.user_id)
+        user_id = api.context.user_id
+        with api.database.reading() as tx:
+            ids = {a.on_domain for a in of_user(tx, user_id) if a.on_domain and not a.inherited}
+            return page(domains=api.views(tx, Domain, tx.where("domain", id=ids, enabled=True)))
 
     @api.app.get(f"{prefix}/auth/system")
     def own_system() -> Any:
         user_id = api.context.user_id
         with api.database.reading() as tx:
-            return {"system": [{"all": True}] if roles(tx, user_id, ("system", "all")) else []}
+            return {"system": [{"all": True}] if held(tx, user_id, ("system", "all")) else []}
 
     @api.app.get(f"{prefix}/auth/catalog")
     def own_catalog() -> Any:
         if not api.context.roles:
             raise Forbidden("A token without a scope has no catalogue.")
-        return {"catalog": catalog.entries, "links": {"self": flask.request.url, "next": None, "previous": None}}
+        return page(catalog=catalog.entries)
 
     @api.app.get(f"{prefix}/users/<id>/projects")
     def projects_of_user(id: str) -> Any:
         context = api.context
         with api.database.reading() as tx:
             user = seen(tx, "user", id, context)
-        return with_roles(Project, user.id)
+        return projects_of(user.id)
 
     @api.app.post(f"{prefix}/users/<id>/password")
     def change_password(id: str) -> Any:

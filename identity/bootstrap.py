@@ -1,14 +1,17 @@
 """The first rows of a cloud: a domain, three roles, an administrator, two tenants. Called before the services start."""
 
 import secrets
+from itertools import pairwise
 
-from identity.nouns import DEFAULT_DOMAIN, Domain, Project, Role, User, assignment
+from identity.nouns import DEFAULT_DOMAIN, Domain, Implication, Project, Role, User, assignment
 from identity.passwords import hashed
 from identity.settings import IdentitySettings
 from identity.tokens import Keys, keys_folder, write_secret
 from unryu.config import state_dir
 from unryu.db import Database, Tx
 
+ROLES = ("admin", "member", "reader")
+"""Each implies the next."""
 FIRST = {"admin": "admin", "demo": "member", "alt": "member"}
 """A user and his project, both of this name → his role in it."""
 
@@ -29,14 +32,16 @@ def bootstrap() -> None:
 
 def _first_rows(tx: Tx) -> None:
     tx.insert(Domain(id=DEFAULT_DOMAIN, name="Default", description="The default domain"))
-    roles = {name: tx.insert(Role(name=name)) for name in ("admin", "member", "reader")}
+    roles = {name: tx.insert(Role(name=name)) for name in ROLES}
+    for prior, implied in pairwise(ROLES):
+        tx.insert(Implication(prior_id=roles[prior].id, implied_id=roles[implied].id))
     for name, role in FIRST.items():
         project = tx.insert(Project(name=name, domain_id=DEFAULT_DOMAIN))
         user = tx.insert(User(name=name, domain_id=DEFAULT_DOMAIN, default_project_id=project.id,
                               password_hash=hashed(_password(name))))
-        tx.insert(assignment(user.id, roles[role].id, ("project", project.id)))
+        tx.insert(assignment(("user", user.id), roles[role].id, ("project", project.id)))
         if role == "admin":
-            tx.insert(assignment(user.id, roles[role].id, ("system", "all")))
+            tx.insert(assignment(("user", user.id), roles[role].id, ("system", "all")))
 
 
 def _password(user: str) -> str:

@@ -1,11 +1,11 @@
 """What a token says of its bearer, read from the rows as they are now: user, scope, roles."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from identity.nouns import IMPLIED
-from identity.tokens import Scope, Token
+from identity.nouns import ADMIN_PROJECT, Scope
+from identity.roles import held
+from identity.tokens import Token
 from unryu.db import Tx
 from unryu.errors import Unauthorized
 
@@ -34,10 +34,10 @@ def _scope(tx: Tx, user_id: str, scope: Scope, domain: Any) -> dict[str, Any]:
     kind, id = scope
     if not kind:
         return {}
-    granted = roles(tx, user_id, scope)
+    granted = held(tx, user_id, scope)
     if not granted:
         raise Unauthorized(ENDED)
-    said: dict[str, Any] = {"roles": granted}
+    said: dict[str, Any] = {"roles": [named(role) for role in granted]}
     if kind == "system":
         return said | {"system": {"all": True}}
     if kind == "domain":
@@ -49,23 +49,8 @@ def _scope(tx: Tx, user_id: str, scope: Scope, domain: Any) -> dict[str, Any]:
     of = domain if project.domain_id == domain.id else tx.get("domain", project.domain_id)
     if not (project.enabled and of.enabled):
         raise Unauthorized(ENDED)
-    return said | {"project": {**named(project), "domain": named(of)}, "is_domain": False}
-
-
-def roles(tx: Tx, user_id: str, scope: Scope) -> list[dict[str, Any]]:
-    """The roles that a user has there, with those that they imply."""
-    kind, id = scope
-    given = tx.where("assignment", user_id=user_id, on_project=id if kind == "project" else None,
-                     on_domain=id if kind == "domain" else None)
-    if not given:
-        return []
-    everyone = tx.where("role")  # a handful
-    ids = {a.role_id for a in given}
-    return [named(role) for role in everyone if role.name in implied(r.name for r in everyone if r.id in ids)]
-
-
-def implied(names: Iterable[str]) -> set[str]:
-    return {also for name in names for also in IMPLIED.get(name, (name,))}
+    return said | {"project": {**named(project), "domain": named(of)}, "is_domain": False,
+                   "is_admin_project": (project.domain_id, project.name) == ADMIN_PROJECT}
 
 
 def named(record: Any) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from identity import forms
 from identity.description import ENDED, describe
+from identity.nouns import Scope
 from identity.passwords import Guessing, matches
-from identity.tokens import UNSCOPED, Keys, Scope, Token
+from identity.tokens import UNSCOPED, Keys, Token
 from unryu.db import Database, Tx
 from unryu.errors import BadRequest, Unauthorized
 from unryu.logs import log

@@ -1,4 +1,4 @@
-"""Who there is: domains, projects, users, roles, who has which role where, and which tokens ended early.
+"""Who there is: domains, projects, users, groups, roles, who has which role where, and which tokens ended early.
 
 Only administrators read and write these; beyond that everybody sees himself and the project he is in.
 """
@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from unryu.db import Tx
 
 DEFAULT_DOMAIN = "default"
+ADMIN_PROJECT = (DEFAULT_DOMAIN, "admin")
+"""Domain and name of the one project whose administrators are the cloud's."""
 ADMIN = dict.fromkeys(("list", "show", "create", "update", "delete"), "admin")
 SHOWN_TO_HIMSELF = {**ADMIN, "show": "anyone"}  # to others it is not there: see `owner=`
 STAMPS = ("project_id", "tags", "created_at", "updated_at", "revision_number")
-IMPLIED = {"admin": ("admin", "member", "reader"), "member": ("member", "reader")}
-"""Who has the one role has the others."""
+NOTHING_SHARED = (*STAMPS, "name", "description")
+
+Actor = tuple[str, str]
+"""("user", id) or ("group", id): who has a role."""
+Scope = tuple[str, str]
+"""("project", id), ("domain", id) or ("system", "all"): where."""
 
 
 def named(name: str) -> str:
@@ -108,6 +114,23 @@ class User(Resource, kind="user", without=STAMPS, roles=SHOWN_TO_HIMSELF, owner=
         return {r.id: {"password_expires_at": None} for r in records}
 
 
+class Group(Resource, kind="group", without=STAMPS, roles=ADMIN, unique_together=(("domain_id", "name"),)):
+    """Users who share roles: what the group has, each of them has."""
+
+    name: str = field(required=True, put=True, check=named, length=64)
+    domain_id: str | None = field(None, ref="domain", ondelete="cascade")
+
+    def before_create(self, tx: "Tx", context: "Context") -> Self:
+        return self.replace(domain_id=self.domain_id or domain_of(context))
+
+
+class Membership(Resource, kind="membership", path=None, without=NOTHING_SHARED, unique_together=(("user_id", "group_id"),)):
+    """A user is in a group."""
+
+    user_id: str = field(ref="user", ondelete="cascade")
+    group_id: str = field(ref="group", ondelete="cascade")
+
+
 class Role(Resource, kind="role", without=STAMPS, roles=ADMIN):
     name: str = field(required=True, put=True, unique=True, check=named)
     options: dict[str, Any] = field({}, put=True, check=no_options)
@@ -117,28 +140,49 @@ class Role(Resource, kind="role", without=STAMPS, roles=ADMIN):
         return {r.id: {"domain_id": None} for r in records}
 
 
-class Assignment(Resource, kind="assignment", path=None, without=(*STAMPS, "name", "description")):
-    """A user has a role on a project, on a domain, or, where neither is said, on the system."""
+class Implication(Resource, kind="implication", path=None, without=NOTHING_SHARED, unique_together=(("prior_id", "implied_id"),)):
+    """Who has the one role has the other."""
 
-    user_id: str = field(ref="user", ondelete="cascade")
+    prior_id: str = field(ref="role", ondelete="cascade")
+    implied_id: str = field(ref="role", ondelete="cascade")
+
+
+class Assignment(Resource, kind="assignment", path=None, without=NOTHING_SHARED):
+    """A user or a group has a role on a project, on a domain or on the system. `inherited`: not on the domain itself, but
+    on every project in it."""
+
+    user_id: str | None = field(None, ref="user", ondelete="cascade")
+    group_id: str | None = field(None, ref="group", ondelete="cascade")
     role_id: str = field(ref="role", ondelete="cascade")
     on_project: str | None = field(None, ref="project", ondelete="cascade")
     on_domain: str | None = field(None, ref="domain", ondelete="cascade")
+    on_system: str | None = field(None, length=64)
+    """`all`, as in a token: so that a change of it is seen to touch the system's tokens."""
+    inherited: bool = field(False)
+
+    @property
+    def scope(self) -> Scope:
+        if self.on_project:
+            return "project", self.on_project
+        return ("domain", self.on_domain) if self.on_domain else ("system", "all")
+
+    @property
+    def actor(self) -> Actor:
+        return ("user", self.user_id) if self.user_id else ("group", self.group_id or "")
 
 
-class Revocation(Resource, kind="revocation", path=None, without=(*STAMPS, "name", "description")):
+class Revocation(Resource, kind="revocation", path=None, without=NOTHING_SHARED):
     """The token with this audit id was ended before its time."""
 
     expires: int = field(0, index=True)
 
 
-def assignment(user_id: str, role_id: str, scope: tuple[str, str]) -> Assignment:
+def assignment(actor: Actor, role_id: str, scope: Scope, inherited: bool = False) -> Assignment:
     """The same words are the same row: a second assignment is none."""
-    kind, target = scope
-    return Assignment(
-        id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{user_id}/{role_id}/{kind}/{target}")), user_id=user_id, role_id=role_id,
-        on_project=target if kind == "project" else None, on_domain=target if kind == "domain" else None,
-    )
+    (who, id), (kind, target) = actor, scope
+    words = f"{id}/{role_id}/{kind}/{target}" + ("/inherited" if inherited else "")
+    return Assignment(id=str(uuid.uuid5(uuid.NAMESPACE_OID, words)), role_id=role_id, inherited=inherited,
+                      **{f"{who}_id": id, f"on_{kind}": target})
 
 
 def domain_of(context: "Context") -> str:

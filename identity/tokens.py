@@ -11,13 +11,13 @@ from pathlib import Path
 import msgpack
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from identity.nouns import Scope
 from unryu.config import state_dir
 
 FORM = 1  # of the sealed words; raise it when they change
 
-Scope = tuple[str, str]
-"""("project", id), ("domain", id), ("system", "all") or UNSCOPED."""
 UNSCOPED: Scope = ("", "")
+"""Who somebody is, and nothing more: enough to ask for a scope."""
 
 
 @dataclass(frozen=True, kw_only=True)

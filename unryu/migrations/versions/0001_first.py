@@ -119,6 +119,31 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_role')),
     sa.UniqueConstraint('name', name=op.f('uq_role_name'))
     )
+    op.create_table('group',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('name', sa.String(length=64), nullable=False),
+    sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('domain_id', sa.String(length=255), nullable=True),
+    sa.ForeignKeyConstraint(['domain_id'], ['domain.id'], name=op.f('fk_group_domain_id_domain')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_group')),
+    sa.UniqueConstraint('domain_id', 'name', name=op.f('uq_group_domain_id_name'))
+    )
+    with op.batch_alter_table('group', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_group_domain_id'), ['domain_id'], unique=False)
+
+    op.create_table('implication',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('prior_id', sa.String(length=255), nullable=False),
+    sa.Column('implied_id', sa.String(length=255), nullable=False),
+    sa.ForeignKeyConstraint(['implied_id'], ['role.id'], name=op.f('fk_implication_implied_id_role')),
+    sa.ForeignKeyConstraint(['prior_id'], ['role.id'], name=op.f('fk_implication_prior_id_role')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_implication')),
+    sa.UniqueConstraint('prior_id', 'implied_id', name=op.f('uq_implication_prior_id_implied_id'))
+    )
+    with op.batch_alter_table('implication', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_implication_implied_id'), ['implied_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_implication_prior_id'), ['prior_id'], unique=False)
+
     op.create_table('port',
     sa.Column('id', sa.String(length=64), nullable=False),
     sa.Column('project_id', sa.String(length=64), nullable=True),
@@ -210,10 +235,14 @@ def upgrade() -> None:
 
     op.create_table('assignment',
     sa.Column('id', sa.String(length=64), nullable=False),
-    sa.Column('user_id', sa.String(length=255), nullable=False),
+    sa.Column('user_id', sa.String(length=255), nullable=True),
+    sa.Column('group_id', sa.String(length=255), nullable=True),
     sa.Column('role_id', sa.String(length=255), nullable=False),
     sa.Column('on_project', sa.String(length=255), nullable=True),
     sa.Column('on_domain', sa.String(length=255), nullable=True),
+    sa.Column('on_system', sa.String(length=64), nullable=True),
+    sa.Column('inherited', sa.Boolean(), nullable=False),
+    sa.ForeignKeyConstraint(['group_id'], ['group.id'], name=op.f('fk_assignment_group_id_group')),
     sa.ForeignKeyConstraint(['on_domain'], ['domain.id'], name=op.f('fk_assignment_on_domain_domain')),
     sa.ForeignKeyConstraint(['on_project'], ['project.id'], name=op.f('fk_assignment_on_project_project')),
     sa.ForeignKeyConstraint(['role_id'], ['role.id'], name=op.f('fk_assignment_role_id_role')),
@@ -221,10 +250,24 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_assignment'))
     )
     with op.batch_alter_table('assignment', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_assignment_group_id'), ['group_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_assignment_on_domain'), ['on_domain'], unique=False)
         batch_op.create_index(batch_op.f('ix_assignment_on_project'), ['on_project'], unique=False)
         batch_op.create_index(batch_op.f('ix_assignment_role_id'), ['role_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_assignment_user_id'), ['user_id'], unique=False)
+
+    op.create_table('membership',
+    sa.Column('id', sa.String(length=64), nullable=False),
+    sa.Column('user_id', sa.String(length=255), nullable=False),
+    sa.Column('group_id', sa.String(length=255), nullable=False),
+    sa.ForeignKeyConstraint(['group_id'], ['group.id'], name=op.f('fk_membership_group_id_group')),
+    sa.ForeignKeyConstraint(['user_id'], ['user.id'], name=op.f('fk_membership_user_id_user')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_membership')),
+    sa.UniqueConstraint('user_id', 'group_id', name=op.f('uq_membership_user_id_group_id'))
+    )
+    with op.batch_alter_table('membership', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_membership_group_id'), ['group_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_membership_user_id'), ['user_id'], unique=False)
 
     op.create_table('vif',
     sa.Column('id', sa.String(length=64), nullable=False),
