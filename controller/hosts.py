@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
 import pydantic
+import sqlalchemy as sa
 from prometheus_client import generate_latest
 
 from unryu.db import Database, Tx, now
@@ -44,7 +45,8 @@ class Report(pydantic.BaseModel):
     vifs: dict[str, VifReport]
 
 
-def take_report(database: Database, host: str, report: Report) -> None:
+def take_report(database: Database, host: str, report: Report) -> dict[str, list[str]]:
+    """Store it; the answer is what a host must know of the others."""
     with database.transaction() as tx:
         agent = next(iter(tx.where("agent", host=host)), None)
         if agent is None:
@@ -55,6 +57,14 @@ def take_report(database: Database, host: str, report: Report) -> None:
         held = {v.port_id: v for v in tx.where("vif", agent_id=agent.id)}
         gone: dict[str, VifReport | None] = {port_id: None for port_id in held if port_id not in report.vifs}
         _take_vifs(tx, agent, held, {**gone, **report.vifs})
+    with database.reading() as tx:
+        return {"peers": peers(tx, host)}
+
+
+def peers(tx: Tx, host: str) -> list[str]:
+    """The tunnel addresses of all other hosts. Only that column: each of 1,000 hosts asks every 5 s."""
+    agents = nouns["agent"].table.c
+    return sorted(tx.connection.scalars(sa.select(agents.tunnel_ip).where(agents.host != host, agents.tunnel_ip != "")))
 
 
 def take_delta(database: Database, host: str, delta: Delta) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
+from pydantic_settings import SettingsError
 
-from unryu.config import Settings
+from unryu.config import Settings, state_dir
 
 
 class AgentSettings(Settings):
@@ -17,7 +19,7 @@ class AgentSettings(Settings):
     controller_url: str = Field(description="Base URL of the controller's door for agents")
     secret_file: Path = Field(description="File with the secret that agents and controller share")
     openflow: list[str] = Field(description="OpenFlow targets for the bridges, such as tcp:100.64.0.1:6653")
-    tunnel_ip: str = Field(description="Address of this host's tunnel end")
+    tunnel_ip: IPv4Address = Field(description="Address of this host's tunnel end")
     bridge_mappings: dict[str, str] = Field({}, description="Physical network to what carries it on this host")
     ovsdb: Path = Field(Path("/run/openvswitch/db.sock"), description="Unix socket of this host's ovsdb-server")
     listen: str = Field(description="Address and port of the agent's own door")
@@ -26,5 +28,22 @@ class AgentSettings(Settings):
 def serve() -> None:
     """Become the agent: a new program in this process, since the parts that read settings and find services would stay
     in memory on every host, a third of all it needs (docs/decisions/0003-plain-ovsdb.md)."""
-    settings = AgentSettings()
+    try:
+        settings = AgentSettings()
+    except (ValidationError, SettingsError) as error:
+        print(f"The agent cannot start: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ovsagent.process", settings.model_dump_json()])
+
+
+def sentence(error: ValidationError | SettingsError) -> str:
+    """What is wrong with the settings, and where they are said."""
+    if isinstance(error, SettingsError):
+        return f"{str(error).partition(' from source')[0]}: lists and maps are said as JSON."
+    wrong = {str(one["loc"][0]): one for one in error.errors(include_url=False)}
+    missing = [name for name, one in wrong.items() if one["type"] == "missing"]
+    parts = [f"{name} cannot be {one['input']!r} ({one['msg']})" for name, one in wrong.items() if name not in missing]
+    if missing:
+        parts.append(f"{', '.join(missing)} must be set")
+    names = ", ".join(f"UNRYU_AGENT_{name.upper()}" for name in wrong)
+    return f"{'; '.join(parts)}. Say it in [agent] of {state_dir() / 'unryu.toml'} or in the environment: {names}."

@@ -1,4 +1,4 @@
-"""Links of this host by plain rtnetlink: a veth pair made, shaped, found and removed.
+"""Links of this host by plain rtnetlink: a veth pair made, shaped, found and removed; which link an address is on.
 
 pyroute2 does all this and more, but costs 13 MB and twice the time of a pair, and every plug waits for it
 (docs/decisions/0003-plain-ovsdb.md).
@@ -16,12 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-_NEW, _DELETE, _GET, _SET, _GET_NSID = 16, 17, 18, 19, 90                # RTM_*
+_NEW, _DELETE, _GET, _SET, _GET_ADDRESS, _GET_ROUTE, _GET_NSID = 16, 17, 18, 19, 22, 26, 90    # RTM_*
 _REQUEST, _ACK, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x300    # NLM_F_*
 _ERROR, _DONE = 2, 3                                                     # NLMSG_*
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _NET_NS_FD, _LINK_NSID = 1, 3, 4, 5, 18, 20, 28, 37    # IFLA_*
+_CARRIER_CHANGES, _LOCAL, _DESTINATION, _ROUTE_LINK, _GATEWAY = 35, 2, 1, 4, 5                   # IFLA_*, IFA_*, RTA_*
 _KIND, _DATA, _VETH_PEER, _NSID, _NSID_FD = 1, 2, 1, 1, 3
-_UP = 0x1                                                               # IFF_*
+_UP, _LOWER_UP = 0x1, 0x10000                                           # IFF_*
 _SIOCETHTOOL, _ETHTOOL_STXCSUM, _CLONE_NEWNET = 0x8946, 0x17, 0x40000000
 
 
@@ -32,6 +33,15 @@ class Link(NamedTuple):
     alias: str
     peer: int                    # the number of the other end,
     peer_namespace: int | None   # in the namespace that this one knows by this number
+
+
+class Wire(NamedTuple):
+    """A link that carries an address. Whatever may make it another wire to the world makes it unequal."""
+
+    number: int
+    name: str
+    mac: str
+    carrier_changes: int         # a switch that ends and starts again lets its tap go, and takes it up again
 
 
 class NoNamespace(Exception):
@@ -49,6 +59,28 @@ def find(name: str) -> Link | None:
 
 def every() -> list[Link]:
     return [_link(message) for message in _ask(_GET, _DUMP, _header())]
+
+
+def carrying(address: str) -> Wire | None:
+    """The link with this IPv4 address, if it can send."""
+    wanted = socket.inet_aton(address)
+    for message in _ask(_GET_ADDRESS, _DUMP, struct.pack("=Bxxxi", socket.AF_INET, 0)):
+        number = struct.unpack_from("=i", message, 4)[0]
+        if _attributes(message[8:]).get(_LOCAL) != wanted:
+            continue
+        link = _ask(_GET, 0, _header(number))[0]
+        found = _attributes(link[16:])
+        if struct.unpack_from("=I", link, 8)[0] & _LOWER_UP:
+            changes = struct.unpack("=I", found[_CARRIER_CHANGES])[0]
+            return Wire(number, found[_IFNAME].rstrip(b"\0").decode(), found[_ADDRESS].hex(":"), changes)
+    return None
+
+
+def next_hop(address: str) -> tuple[int, str]:
+    """The number of the link towards an IPv4 address, and who is asked for on it: the address itself, or a router."""
+    message = struct.pack("=BB10x", socket.AF_INET, 32) + _attribute(_DESTINATION, socket.inet_aton(address))
+    found = _attributes(_ask(_GET_ROUTE, 0, message)[0][12:])
+    return struct.unpack("=i", found[_ROUTE_LINK])[0], socket.inet_ntoa(found.get(_GATEWAY, socket.inet_aton(address)))
 
 
 def create_pair(name: str, guest: str, *, namespace: str, mac: str, mtu: int) -> None:
@@ -72,9 +104,9 @@ def raise_host_end(name: str, *, alias: str, mtu: int) -> None:
 
 
 def deafen(name: str) -> None:
-    """Keep this host's own IP stack off a guest's link: with the user-space datapath the kernel hears every frame
-    beside the switch, and would answer ARP for, and open connections to, the host's own addresses."""
-    for setting in ("ipv6/conf/{}/disable_ipv6", "ipv4/conf/{}/rp_filter"):     # no route leads back to a guest: all dropped
+    """Keep this host's own IP stack off a link that is the switch's: with the user-space datapath the kernel hears every
+    frame beside the switch, and would answer ARP for, and open connections to, the host's own addresses."""
+    for setting in ("ipv6/conf/{}/disable_ipv6", "ipv4/conf/{}/rp_filter"):     # no route leads back by it: all dropped
         with suppress(FileNotFoundError):                                       # no IPv6, or the link is gone again
             Path("/proc/sys/net", setting.format(name)).write_text("1")
 

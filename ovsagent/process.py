@@ -13,6 +13,7 @@ from typing import Any
 from ovsagent import bridges, door, report
 from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
+from ovsagent.underlay import Underlay
 from ovsagent.vif import Vifs
 
 log = logging.getLogger("agent")
@@ -33,6 +34,7 @@ class Agent:
         self.mended = 0
         self.ovsdb = Client(Path(settings["ovsdb"]), bridges.WATCH, on_change=self.woken.set)
         self.vifs = Vifs(self.ovsdb)
+        self.underlay = Underlay(settings["tunnel_ip"], lambda: self.ovsdb.tables)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], secret, on_taken=self.admit)
         self.door = door.serve(door.Door(
             secret, self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures), settings["listen"])
@@ -54,7 +56,8 @@ class Agent:
         self.reporter.stop()
         self.ovsdb.stop()
 
-    def admit(self) -> None:
+    def admit(self, answer: dict[str, Any]) -> None:
+        self.underlay.know(answer.get("peers") or ())
         if not self.admitted:
             self.admitted = True
             self.woken.set()
@@ -80,6 +83,7 @@ class Agent:
         now = report.full(self.identity, tables)
         self.wired = sum(map(len, now["ofports"].values())) == len(bridges.FIXED)
         if self.wired:
+            self.underlay.start()       # not before: a switch without a tunnel port does not listen to ARP
             self.reporter.tell(now, again=connection != self.connection)
             self.connection = connection
 
@@ -107,7 +111,7 @@ class Agent:
             "ovsdb_connections_total": self.ovsdb.connections, "ovsdb_transactions_total": self.ovsdb.transactions,
             "mendings_total": self.mended, "reports_whole_total": self.reporter.sent["PUT"],
             "reports_delta_total": self.reporter.sent["PATCH"], "report_failures_total": self.reporter.failures,
-            "report_taken": self.reporter.taken,
+            "report_taken": self.reporter.taken, "neighbours_asked_total": self.underlay.asked,
         }
 
 

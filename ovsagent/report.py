@@ -21,6 +21,7 @@ Report = dict[str, Any]
 HEARTBEAT = 5.0
 RETRY = (0.05, 1.0)     # seconds from one attempt to the next: at first, and at most
 TIMEOUT = 5.0
+MAX_ANSWER = 1 << 20    # bytes: 10,000 peers are 200 kB
 
 
 def vifs(have: Tables) -> dict[str, Row]:
@@ -67,8 +68,8 @@ class Unwelcome(Exception):
 class Reporter:
     """One thread, one kept-alive connection, and always the latest state: what was missed meanwhile does not matter."""
 
-    def __init__(self, url: str, host: str, secret: str, on_taken: Callable[[], None]) -> None:
-        """`on_taken` is called whenever the controller has taken a whole report."""
+    def __init__(self, url: str, host: str, secret: str, on_taken: Callable[[Report], None]) -> None:
+        """`on_taken` is called with the answer whenever the controller has taken a whole report."""
         where = urlsplit(url)
         self.path = f"{where.path.rstrip('/')}/agents/{host}"
         self.headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
@@ -128,24 +129,30 @@ class Reporter:
         news = delta(self._told, report) if self._told else None
         if news == {"vifs": {}}:
             return
-        if news and self._request("PATCH", news) in (404, 409):
+        if news and self._request("PATCH", news) is None:
             self._hang_up()     # the controller does so too
             news = None
-        if news is None:
-            self._request("PUT", report)
-            self._whole_at = now
+        answer = self._request("PUT", report) if news is None else None
         self._told, self.taken = report, True
-        if self._whole_at == now:
-            self.on_taken()
+        if answer is not None:
+            self._whole_at = now
+            self.on_taken(answer)
 
-    def _request(self, verb: str, body: Report) -> int:
+    def _request(self, verb: str, body: Report) -> Report | None:
+        """The answer; None to differences that the controller cannot take, since it does not know us."""
         self.sent[verb] += 1
         self._connection.request(verb, self.path, json.dumps(body, separators=(",", ":")).encode(), self.headers)
         answer = self._connection.getresponse()
-        sentence = answer.read(4096).decode(errors="replace")
-        if answer.status >= 400 and not (verb == "PATCH" and answer.status in (404, 409)):
-            raise Unwelcome(f"{verb} {self.path}: {answer.status} {sentence}")
-        return answer.status
+        text = answer.read(MAX_ANSWER).decode(errors="replace")
+        if verb == "PATCH" and answer.status in (404, 409):
+            return None
+        try:
+            content = json.loads(text or "{}")
+        except ValueError:
+            content = None
+        if answer.status >= 400 or not isinstance(content, dict):
+            raise Unwelcome(f"{verb} {self.path}: {answer.status} {text[:1000]}")
+        return content
 
     def _rest(self) -> None:
         """Until there is news, a heartbeat is due, or the controller goes away: its successor must hear all of it."""
