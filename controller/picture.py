@@ -36,13 +36,15 @@ class Picture:
         return self._records[kind].values()
 
     def where(self, kind: str, **equal: Any) -> list[Any]:
-        """The records with this one attribute of this value, by id: in the same order whatever the history."""
+        """The records with this one attribute of this value (in this list of references, this one of them), by id: in the
+        same order whatever the history."""
         [(attribute, value)] = equal.items()
         index = self._indexes[kind].get(attribute)
         if index is None:
             index = self._indexes[kind][attribute] = {}
             for record in self._records[kind].values():
-                index.setdefault(getattr(record, attribute), {})[record.id] = record
+                for each in _values(record, attribute):
+                    index.setdefault(each, {})[record.id] = record
         return [record for _, record in sorted(index.get(value, {}).items())]
 
     def apply(self, entries: Iterable[journal.Entry]) -> dict[Cell, None]:
@@ -68,16 +70,22 @@ class Picture:
         touched: dict[Cell, None] = {("get", kind, id): None, ("all", kind): None}
         for attribute, index in self._indexes[kind].items():  # what was never asked for has no readers either
             if before is not None:
-                value = getattr(before, attribute)
-                del index[value][id]
-                if not index[value]:
-                    del index[value]
-                touched["where", kind, attribute, value] = None
+                for value in _values(before, attribute):
+                    del index[value][id]
+                    if not index[value]:
+                        del index[value]
+                    touched["where", kind, attribute, value] = None
             if after is not None:
-                value = getattr(after, attribute)
-                index.setdefault(value, {})[id] = after
-                touched["where", kind, attribute, value] = None
+                for value in _values(after, attribute):
+                    index.setdefault(value, {})[id] = after
+                    touched["where", kind, attribute, value] = None
         return touched
+
+
+def _values(record: Resource, attribute: str) -> Iterable[Any]:
+    """What a record is found by."""
+    value = getattr(record, attribute)
+    return value if record.fields[attribute].links is not None else (value,)
 
 
 def flow_relevant(record: Resource) -> Resource:

@@ -132,6 +132,7 @@ class Tx:
         self.context = context
         self.sqlite = sqlite
         self.entries: list[journal.Entry] = []
+        self._touched: dict[tuple[str, str], Any] = {}
         self.revision = 0
         self.now = datetime.now(UTC)
 
@@ -155,17 +156,17 @@ class Tx:
     def where(self, kind: str, **equal: Any) -> list[Any]:
         """The records whose attributes equal these; a list or set means any of its members."""
         noun = nouns[kind]
-        query = sa.select(noun.table).where(*(_equals(noun, name, value) for name, value in equal.items()))
+        query = sa.select(noun.table).where(*(equals(noun, name, value) for name, value in equal.items()))
         return [noun.from_row(row) for row in self.connection.execute(query.order_by(noun.table.c.id)).mappings()]
 
-    def lock(self, kind: str, id: str, shared: bool = False) -> Any:
+    def lock(self, kind: str, id: str, shared: bool = False, referable: bool = False) -> Any:
         """The record, nobody else changing it until the commit; None if it is gone. `shared`: others may hold it so
-        too, but nobody may change it. (SQLite has one writer anyway.)"""
+        too, but nobody may change it. `referable`: others may write what refers to it. (SQLite has one writer anyway.)"""
         if self.sqlite:
             return self.get(kind, id)
         noun = nouns[kind]
-        row = self.connection.execute(
-            sa.select(noun.table).where(noun.table.c.id == id).with_for_update(read=shared)).mappings().first()
+        query = sa.select(noun.table).where(noun.table.c.id == id).with_for_update(read=shared, key_share=referable)
+        row = self.connection.execute(query).mappings().first()
         return noun.from_row(row) if row else None
 
     def serialize(self, what: str) -> None:
@@ -182,7 +183,9 @@ class Tx:
             changes |= {"created_at": now(), "updated_at": now()}
         record = record.replace(**changes)
         self._execute(record.table.insert().values(record.row()), record)
+        self._link(None, record)
         self._note(None, record)
+        record.after_create(self, self.context)
         return record
 
     def update(self, record: Any, **changes: Any) -> Any:
@@ -199,6 +202,7 @@ class Tx:
         self._execute(
             record.table.update().where(record.table.c.id == record.id).values({n: getattr(after, n) for n in changed}),
             after)
+        self._link(before, after)
         # A fact that no flow depends on (a heartbeat, a status) moves nobody: it stays out of the journal.
         if not all(record.fields[n].observed and record.fields[n].inert for n in changed):
             self._note(before, after)
@@ -216,6 +220,27 @@ class Tx:
         self.connection.execute(allocations.delete().where(allocations.c.owner == record.id))
         self._note(record, None)
         record.after_delete(self, self.context)
+
+    def touch(self, kind: str, id: str) -> Any:
+        """A change of its parts is a change of it: one in a transaction, however many they are. Gives the record."""
+        if (kind, id) not in self._touched:
+            # Two groups whose rules name each other are written at once: neither writer may wait for the other's group.
+            whole = self.lock(kind, id, referable=True) or self.need(kind, id)
+            self._touched[kind, id] = self.update(whole, revision_number=whole.revision_number + 1)
+        return self._touched[kind, id]
+
+    def default(self, kind: str, project_id: str | None) -> Any:
+        """The record of this kind that every project has from the start (`default_if`); made now if it is not there."""
+        default = self.find_default(kind, project_id)
+        if default is None:
+            self.serialize(f"default {kind} {project_id}")
+            noun = nouns[kind]
+            default = self.find_default(kind, project_id) or self.insert(noun(
+                id=new_id(), project_id=project_id, **{noun.default_if or "": True}).before_create(self, self.context))
+        return default
+
+    def find_default(self, kind: str, project_id: str | None) -> Any:
+        return next(iter(self.where(kind, project_id=project_id, **{nouns[kind].default_if or "": True})), None)
 
     def allocate(self, pool: str, owner: str, choose: Callable[[Taken], str]) -> str:
         """A value out of a pool, freed with its owner. `choose(taken)` is pure choice: it gives a free value or raises
@@ -241,6 +266,18 @@ class Tx:
         self.connection.execute(
             allocations.delete().where(allocations.c.pool == pool, allocations.c.value == value))
 
+    def _link(self, before: Resource | None, after: Resource) -> None:
+        """Keep beside the row what its lists of references point to."""
+        for name, f in after.fields.items():
+            if f.links is not None:
+                old, new = set(getattr(before, name) if before else ()), set(getattr(after, name))
+                columns = f.links.c
+                if old - new:
+                    self._execute(f.links.delete().where(columns.owner == after.id, columns.target.in_(old - new)), after)
+                if new - old:
+                    rows = [{"owner": after.id, "target": target} for target in sorted(new - old)]
+                    self._execute(f.links.insert().values(rows), after)
+
     def _execute(self, statement: Any, record: Resource) -> None:
         try:
             self.connection.execute(statement)
@@ -258,7 +295,12 @@ class Tx:
             after=after.image() if after else None, observed=observed))
 
 
-def _equals(noun: type[Resource], name: str, value: Any) -> sa.ColumnElement[bool]:
+def equals(noun: type[Resource], name: str, value: Any) -> sa.ColumnElement[bool]:
+    """The rows whose attribute is this, or one of these; of a list of references: whose list holds it, or one of these."""
+    links = noun.fields[name].links
+    if links is not None:
+        targets = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+        return noun.table.c.id.in_(sa.select(links.c.owner).where(links.c.target.in_(targets)))
     column = noun.table.c[name]
     if isinstance(value, list | tuple | set | frozenset):
         return column.in_(list(value))

@@ -35,13 +35,13 @@ def used(tx: Tx, noun: type[Resource], project_id: str | None) -> int:
     return tx.connection.execute(count).scalar_one()
 
 
-def check(tx: Tx, noun: type[Resource], project_id: str | None) -> None:
-    """One more, please: 409 where the project has all it may have."""
-    if noun.quota is None:
+def check(tx: Tx, noun: type[Resource], project_id: str | None, more: int = 1) -> None:
+    """One more, or so many, please: 409 where that is more than the project may have."""
+    if noun.quota is None or more <= 0:
         return
     limit = limits(tx, project_id, [noun])[noun.kind]
     if limit == UNLIMITED:
         return
     tx.serialize(f"quota {noun.kind} {project_id}")  # two that take the last one count one after the other
-    if used(tx, noun, project_id) >= limit:
+    if used(tx, noun, project_id) + more > limit:
         raise Conflict(f"Quota exceeded for resources: ['{noun.kind}'].", "OverQuota")

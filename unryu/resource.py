@@ -50,6 +50,7 @@ UNSET: Any = Unset()
 class Field:
     """One attribute of a noun. See `field()` for what each word means."""
 
+    kind: str = ""
     name: str = ""
     type: Any = str
     default: Any = UNSET
@@ -59,6 +60,7 @@ class Field:
     wire: str = ""
     ref: str | None = None
     own: bool = False
+    part: str = ""
     ondelete: str = "restrict"
     check: Callable[[Any], Any] | None = None
     observed: bool = False
@@ -88,16 +90,28 @@ class Field:
         [item] = typing.get_args(self.plain) if typing.get_origin(self.plain) is list else [None]
         return tuple(typing.get_type_hints(item)) if isinstance(item, type) and hasattr(item, "__total__") else ()
 
+    @cached_property
+    def links(self) -> sa.Table | None:
+        """A list of references, a second time: beside the row, where the database guards them and finds them by target."""
+        if self.ref is None or typing.get_origin(self.plain) is not list:
+            return None
+        return sa.Table(
+            f"{self.kind}_{self.name}", metadata,
+            sa.Column("owner", sa.String(64), sa.ForeignKey(f"{self.kind}.id", ondelete="CASCADE"), primary_key=True),
+            sa.Column("target", sa.String(64), sa.ForeignKey(f"{self.ref}.id"), primary_key=True, index=True),
+        )
+
     @property
     def seen(self) -> bool:
         """Is it on the wire at all?"""
         return not (self.secret or self.internal)
 
     def column(self) -> sa.Column[Any]:
-        keys: list[Any] = [sa.ForeignKey(f"{self.ref}.id")] if self.ref else []
+        one = self.ref is not None and self.links is None
+        keys: list[Any] = [sa.ForeignKey(f"{self.ref}.id")] if one else []
         return sa.Column(
             self.name, _column_type(self), *keys, primary_key=self.name == "id", nullable=self.nullable,
-            unique=self.unique or None, index=(self.index or self.ref is not None) and not self.unique or None,
+            unique=self.unique or None, index=(self.index or one) and not self.unique or None,
         )
 
 
@@ -113,7 +127,7 @@ def _column_type(field: Field) -> Any:
 
 def field(
     default: Any = UNSET, *, required: bool = False, post: bool = True, put: bool = False,
-    wire: str = "", ref: str | None = None, own: bool = False, ondelete: str = "restrict",
+    wire: str = "", ref: str | None = None, own: bool = False, part: str = "", ondelete: str = "restrict",
     check: Callable[[Any], Any] | None = None, observed: bool = False, inert: bool = False, secret: bool = False,
     admin: bool = False, hidden: bool = False, internal: bool = False, unique: bool = False, index: bool = False,
     length: int = 255,
@@ -122,14 +136,17 @@ def field(
 
     `required` at creation; `post` and `put`: may be given when creating, changing. `wire`: its name on the wire where
     that is no identifier (`binding:host_id`). `ref`: the kind it points to (a foreign key; `ondelete` is `restrict`
-    or `cascade`); `own`: the caller must own what it points to, not only see it. `check`: takes the value, gives the
+    or `cascade`; of a list, each item is one); `own`: the caller must own what it points to, not only see it. `part`: it
+    is a part of what it points to, which shows it, counts its changes as its own, and has all its parts replaced under
+    this word (`/security-groups/ID/rules`). `check`: takes the value, gives the
     one to keep or raises ValueError with a sentence. `observed`: a fact from below; never given by a person, bumps no
     revision number. `inert`: no flow depends on it, so a change of it wakes no derivation. `secret`: never in journal,
     log, fault or repr. `admin`: only an administrator may give it; `hidden`: only an administrator sees it;
     `internal`: nobody does. `length` in characters.
     """
     return Field(
-        default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, ondelete=ondelete, check=check,
+        default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, part=part,
+        ondelete=ondelete, check=check,
         observed=observed, inert=inert, secret=secret, admin=admin, hidden=hidden, internal=internal, unique=unique,
         index=index, length=length,
     )
@@ -160,6 +177,13 @@ class Resource:
     roles: ClassVar[Mapping[str, str]] = {}
     """Role that a verb needs, where it is not reader (list, show) or member (create, update, delete)."""
     unique_together: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    adds: ClassVar[Mapping[str, Any]] = {}
+    """What `computed` gives, for the document: name on the wire → type, or an example (rest/described.py)."""
+    identity: ClassVar[tuple[str, ...]] = ()
+    """What tells one from another, beside the id: a second one that is equal there is a 409 that names the first."""
+    actions: ClassVar[Mapping[str, "Action"]] = {}
+    default_if: ClassVar[str | None] = None
+    """A boolean attribute of the one that every project has from the start; `Tx.default` makes it when it is first needed."""
 
     if typing.TYPE_CHECKING:
         def __init__(self, **values: Any) -> None: ...
@@ -187,8 +211,10 @@ class Resource:
         hints = typing.get_type_hints(cls)
         declared = {**_shared(without), **{n: v for n, v in vars(cls).items() if isinstance(v, Field)}}
         cls.fields = {
-            name: dataclasses.replace(f, name=name, type=hints[name], wire=f.wire or name) for name, f in declared.items()
+            name: dataclasses.replace(f, kind=kind, name=name, type=hints[name], wire=f.wire or name)
+            for name, f in declared.items()
         }
+        cls.actions = {name: value for name, value in vars(cls).items() if isinstance(value, Action)}
         for name in [*_shared(()), *cls.fields]:
             f = cls.fields.get(name, Field(default=None))
             if isinstance(f.default, list | dict):  # each record its own
@@ -199,7 +225,7 @@ class Resource:
         dataclasses.dataclass(frozen=True, kw_only=True, eq=True)(cls)
         cls.table = sa.Table(
             kind, metadata, *(f.column() for f in cls.fields.values()),
-            *(sa.UniqueConstraint(*columns) for columns in cls.unique_together),
+            *(sa.UniqueConstraint(*columns) for columns in (*cls.unique_together, cls.identity) if columns),
         )
         nouns[kind] = cls
 
@@ -221,6 +247,9 @@ class Resource:
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         return self
 
+    def after_create(self, tx: "Tx", context: "Context") -> None:
+        return
+
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
         return self
 
@@ -229,6 +258,11 @@ class Resource:
 
     def after_delete(self, tx: "Tx", context: "Context") -> None:
         return
+
+    @classmethod
+    def seeds(cls) -> Iterable[Self]:
+        """What is there from the start: the migration that makes the table writes them."""
+        return ()
 
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
@@ -257,10 +291,43 @@ def pointing_at(kind: str) -> list[tuple[type[Resource], Field]]:
     return [(noun, f) for noun in nouns.values() for f in noun.fields.values() if f.ref == kind]
 
 
+def parts_of(kind: str) -> list[tuple[type[Resource], Field]]:
+    """Every (noun, attribute) whose records are parts of those of this kind."""
+    return [(noun, f) for noun, f in pointing_at(kind) if f.part]
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """What is done to one record beside the verbs: `PUT /address-groups/ID/add_addresses`. See `action()`."""
+
+    summary: str
+    method: Callable[..., Any]
+    body: Any
+
+
+def action(summary: str, body: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Make a method an action of the noun, under its name. `body`: a TypedDict, what a call must send.
+
+    The method takes (self, tx, context, body) where the caller may change the record, and gives what is answered: a
+    record of the noun, or an object.
+    """
+    return lambda method: Action(summary, method, body)
+
+
 # Checks, for `field(check=…)`.
 
 
+def says(**schema: Any) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """What a check allows, in the words of JSON Schema: for the document."""
+    def mark(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        vars(check)["schema"] = schema
+        return check
+
+    return mark
+
+
 def between(low: int, high: int) -> Callable[[Any], Any]:
+    @says(minimum=low, maximum=high)
     def check(value: int | None) -> int | None:
         if value is not None and not low <= value <= high:
             raise ValueError(f"{value} is not between {low} and {high}")
@@ -270,6 +337,7 @@ def between(low: int, high: int) -> Callable[[Any], Any]:
 
 
 def one_of(*values: str) -> Callable[[Any], Any]:
+    @says(enum=list(values))
     def check(value: str | None) -> str | None:
         if value is not None and value not in values:
             raise ValueError(f"{value!r} is none of {', '.join(values)}")

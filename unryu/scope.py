@@ -1,13 +1,14 @@
 """Who sees what, and who may change it: as a condition of SQL for lists, as a question for one record."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
 from unryu.auth import Context
-from unryu.db import Tx, class_name, not_found
+from unryu.db import Tx, class_name, equals, not_found
 from unryu.errors import Forbidden
-from unryu.resource import Resource, nouns
+from unryu.resource import Resource, nouns, pointing_at
 
 EVERYBODY = "*"
 """The target of a grant to all projects."""
@@ -38,9 +39,28 @@ def granted_ids(noun: type[Resource], context: Context) -> sa.Select[Any]:
         grants.object_type == noun.kind, grants.target_project_id.in_([context.project_id, EVERYBODY]))
 
 
-def seen(tx: Tx, kind: str, id: str, context: Context, lock: bool = False) -> Any:
+def granted(tx: Tx, noun: type[Resource], ids: Iterable[str], context: Context) -> set[str]:
+    """Which of these a grant shows to the caller's project (or to everybody)."""
+    wanted = granted_ids(noun, context).where(nouns[noun.visible_by or ""].table.c.object_id.in_(list(ids)))
+    return set(tx.connection.scalars(wanted))
+
+
+def dependent(tx: Tx, record: Any, target: str) -> set[str]:
+    """The projects that would no longer see a record that they use, if the grant to this target ended."""
+    others = {g.target_project_id for g in tx.where(record.visible_by, object_type=record.kind, object_id=record.id)} - {target}
+    if EVERYBODY in others:
+        return set()
+    users: set[str] = set()
+    for noun, f in pointing_at(record.kind):
+        if "project_id" in noun.fields:
+            of_it = sa.select(noun.table.c.project_id).distinct().where(equals(noun, f.name, record.id))
+            users.update(project for project in tx.connection.scalars(of_it) if project)
+    return (users if target == EVERYBODY else users & {target}) - others - {record.project_id}
+
+
+def seen(tx: Tx, kind: str, id: str, context: Context, lock: bool = False, **words: bool) -> Any:
     """The record if the context may see it; else 404, so that a stranger cannot tell foreign from absent."""
-    record = tx.lock(kind, id) if lock else tx.get(kind, id)
+    record = tx.lock(kind, id, **words) if lock else tx.get(kind, id)
     if record is None or not _visible(tx, record, context):
         raise not_found(kind, id)
     return record
@@ -49,8 +69,7 @@ def seen(tx: Tx, kind: str, id: str, context: Context, lock: bool = False) -> An
 def _visible(tx: Tx, record: Any, context: Context) -> bool:
     if context.owns(record) or (record.visible_if and getattr(record, record.visible_if)):
         return True
-    if record.visible_by and tx.connection.execute(
-            granted_ids(type(record), context).where(nouns[record.visible_by].table.c.object_id == record.id)).first():
+    if record.visible_by and granted(tx, type(record), [record.id], context):
         return True
     if not record.visible_with:
         return False
@@ -58,9 +77,9 @@ def _visible(tx: Tx, record: Any, context: Context) -> bool:
     return parent is not None and _visible(tx, parent, context)
 
 
-def owned(tx: Tx, kind: str, id: str, context: Context) -> Any:
-    """The record, locked, if the context may change it."""
-    record = seen(tx, kind, id, context, lock=True)
+def owned(tx: Tx, kind: str, id: str, context: Context, **words: bool) -> Any:
+    """The record, locked (with the words of `Tx.lock`), if the context may change it."""
+    record = seen(tx, kind, id, context, lock=True, **words)
     if not context.owns(record):
         raise Forbidden(f"{class_name(kind)} {id} belongs to another project.")
     return record

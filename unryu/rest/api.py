@@ -15,8 +15,8 @@ from unryu.auth import Context, Policy
 from unryu.db import Database, Tx
 from unryu.errors import BadRequest, Fault, TooLarge
 from unryu.logs import log
-from unryu.resource import Resource, nouns
-from unryu.rest import batch, tags
+from unryu.resource import Resource, nouns, parts_of
+from unryu.rest import batch, parts, tags
 from unryu.rest.body import validate
 from unryu.rest.query import Query
 from unryu.rest.write import create, delete, update
@@ -66,6 +66,7 @@ class Api:
         self.app.register_error_handler(Exception, self._crash)
         for noun in self.served:
             self._routes(noun)
+            parts.routes(self, noun)
             if "tags" in noun.fields and dialect.tags:
                 tags.routes(self, noun)
         if dialect.transactions:
@@ -97,12 +98,26 @@ class Api:
         context = self.context
         self.policy.check(context, "list", noun.kind)
         query = Query(noun, self.dialect.aliases, flask.request.args, context)
+        self._make_defaults(noun, query.filters.get("project_id", []))
         with self.database.reading() as tx:
             records, more = query.run(tx, visible_rows(noun, context))
             views = self.views(tx, noun, records, query.fields)
         page = flask.request.url
         following = query.next_url(flask.request.base_url, records[-1].id) if more else None
         return {noun.plural: views, **self.dialect.links(noun, page, following)}
+
+    def _make_defaults(self, noun: type[Resource], asked: list[str]) -> None:
+        """Whoever looks finds what every project has from the start: of his own, or of the one that he may ask about."""
+        context = self.context
+        project_id = asked[0] if len(asked) == 1 and context.is_admin else context.project_id
+        kinds = [kind for kind in (noun.kind, *(f.ref for f in noun.fields.values() if f.part))
+                 if kind and nouns[kind].default_if]
+        for kind in kinds if project_id else ():
+            with self.database.reading() as tx:
+                there = tx.find_default(kind, project_id)
+            if not there:
+                with self.database.transaction(context) as tx:
+                    tx.default(kind, project_id)
 
     def _show(self, noun: type[Resource], id: str) -> Any:
         context = self.context
@@ -148,13 +163,23 @@ class Api:
         context, aliases = self.context, self.dialect.aliases
         shown = [(f.wire, n) for n, f in noun.fields.items() if f.seen and (context.is_admin or not f.hidden)]
         computed = noun.computed(tx, records, context)
+        held = {child.plural: self._parts(tx, child, part.name, records) for child, part in parts_of(noun.kind)}
         views = []
         for record in records:
             view = {wire: getattr(record, name) for wire, name in shown}
             view |= computed.get(record.id, {}) | self.dialect.item(record)
+            view |= {plural: each[record.id] for plural, each in held.items()}
             view |= {alias: view[name] for alias, name in aliases.items() if name in view}
             views.append({k: v for k, v in view.items() if k in fields} if fields else view)
         return views
+
+    def _parts(self, tx: Tx, child: type[Resource], attribute: str, records: list[Any]) -> dict[str, list[Any]]:
+        """Of each record its parts, as the caller may see them: one query for the page."""
+        found = tx.where(child.kind, **{attribute: [r.id for r in records]}) if records else []
+        each: dict[str, list[Any]] = {record.id: [] for record in records}
+        for part, view in zip(found, self.views(tx, child, found), strict=True):
+            each[getattr(part, attribute)].append(view)
+        return each
 
     def body(self) -> dict[str, Any]:
         try:

@@ -7,12 +7,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from unryu.auth import Context
-from unryu.db import Tx
+from unryu.db import Tx, equals
 from unryu.errors import BadRequest
 from unryu.resource import Field, Resource
 
 MAX_LIMIT = 10_000
 TAG_FILTERS = ("tags", "tags-any", "not-tags", "not-tags-any")
+ARGUMENTS: dict[str, Any] = {"fields": [str], "limit": int, "marker": str, "page_reverse": bool, "sort_key": [str], "sort_dir": [str]}
+"""What a list takes beside its filters, and of which type."""
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -52,6 +54,8 @@ class Query:
                 self.tags[key] = [tag for value in values for tag in value.split(",")]
             elif names.get(key) and noun.fields[names[key]].items:
                 self.items[names[key]] = [_item(noun.fields[names[key]], value) for value in values]
+            elif names.get(key) and noun.fields[names[key]].links is not None:
+                self.filters[names[key]] = values
             else:
                 self.filters[self._column(names, key)] = values
         if any(d not in ("asc", "desc") for d in self.sort_dirs):
@@ -61,7 +65,7 @@ class Query:
 
     def _column(self, names: dict[str, str], key: str) -> str:
         name = names.get(key)
-        if name is None or self.noun.fields[name].plain not in (str, int, bool):
+        if name is None or not filterable(self.noun.fields[name]):
             raise BadRequest(f"{self.noun.plural} cannot be filtered or sorted by '{key}'.")
         return name
 
@@ -70,7 +74,8 @@ class Query:
         columns = self.noun.table.c
         query = sa.select(self.noun.table).where(visible)
         for name, values in self.filters.items():
-            query = query.where(_filter(columns[name], self.noun.fields[name], values))
+            f = self.noun.fields[name]
+            query = query.where(_filter(columns[name], f, values) if f.links is None else equals(self.noun, name, values))
         for key, tags in self.tags.items():
             each = [_holds(tx, columns.tags, None, tag) for tag in tags]
             together = sa.or_(*each) if key.endswith("any") else sa.and_(*each)
@@ -98,6 +103,11 @@ class Query:
     def next_url(self, base: str, marker: str) -> str:
         rest = [(k, v) for k, v in self._args.items(multi=True) if k != "marker"]
         return f"{base}?{urlencode([*rest, ('marker', marker)])}"
+
+
+def filterable(f: Field) -> bool:
+    """May a list be filtered and sorted by it?"""
+    return f.plain in (str, int, bool)
 
 
 def _sort_keys(column: Any, desc: bool) -> list[tuple[Any, bool]]:

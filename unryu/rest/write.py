@@ -5,37 +5,80 @@ from typing import Any
 from unryu import quota
 from unryu.auth import Context
 from unryu.db import Tx, class_name
-from unryu.errors import BadRequest, Forbidden, PreconditionFailed
-from unryu.resource import Resource, new_id
+from unryu.errors import BadRequest, Conflict, Forbidden, PreconditionFailed
+from unryu.resource import Field, Resource, new_id, nouns
 from unryu.scope import owned, seen
 
 
 def create(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> Any:
     """Values are a validated body; gives the stored record."""
+    _check_references(tx, noun, values, context)
+    for whole in _wholes(noun):  # a part is its owner's, whoever adds it
+        values = {**values, "project_id": tx.touch(whole.ref or "", values[whole.name]).project_id}
     if "project_id" in noun.fields:
         values = {"project_id": context.project_id, **values}
         if not values["project_id"]:
             raise BadRequest(f"A {noun.kind} belongs to a project, and this token is of none: say which project_id.")
         quota.check(tx, noun, values["project_id"])
-    _check_references(tx, noun, values, context)
-    return tx.insert(noun(id=new_id(), **values).before_create(tx, context))
+    record = noun(id=new_id(), **values).before_create(tx, context)
+    twins = tx.where(noun.kind, **dict(zip(noun.identity, _key(record), strict=True))) if noun.identity else ()
+    if twins:
+        raise Conflict(f"{class_name(noun.kind)} already exists. Its id is {twins[0].id}.", f"{class_name(noun.kind)}Exists")
+    return tx.insert(record)
 
 
 def update(tx: Tx, noun: type[Resource], id: str, values: dict[str, Any], context: Context, if_match: str | None = None) -> Any:
     before = owned(tx, noun.kind, id, context)
-    _if_match(before, if_match)
+    check_match(before, if_match)
     _check_references(tx, noun, values, context)
     return tx.update(before.replace(**values).before_update(tx, context, before))
 
 
 def delete(tx: Tx, noun: type[Resource], id: str, context: Context, if_match: str | None = None) -> None:
+    for whole in _wholes(noun):  # before the part is locked: who replaces all parts begins with the whole, too
+        tx.touch(whole.ref or "", getattr(seen(tx, noun.kind, id, context), whole.name))
     record = owned(tx, noun.kind, id, context)
-    _if_match(record, if_match)
+    check_match(record, if_match)
     record.before_delete(tx, context)
     tx.delete(record)
 
 
-def _if_match(record: Resource, wanted: str | None) -> None:
+def replace(tx: Tx, noun: type[Resource], id: str, part: Field, given: list[dict[str, Any]], context: Context,
+            if_match: str | None = None) -> list[Any]:
+    """Make these all the parts of one record: the difference is written, what stays keeps its id. Gives the parts."""
+    whole = owned(tx, noun.kind, id, context, referable=True)
+    check_match(whole, if_match)
+    child = nouns[part.kind]
+    have = {_key(record): record for record in tx.where(child.kind, **{part.name: id})}
+    wanted: dict[Any, Any] = {}
+    checked: set[tuple[str, str]] = {(part.name, id)}
+    for values in given:
+        _check_references(tx, child, values, context, checked)
+        record = child(id=new_id(), **{**values, "project_id": whole.project_id}).before_create(tx, context)
+        if wanted.setdefault(_key(record), record) is not record:
+            raise Conflict(f"The same {child.kind} is there twice: {values}.", f"Duplicate{class_name(child.kind)}InPost")
+    gone = [record for key, record in have.items() if key not in wanted]
+    new = [record for key, record in wanted.items() if key not in have]
+    quota.check(tx, child, whole.project_id, more=len(new) - len(gone))
+    for record in gone:
+        tx.delete(record)
+    kept = [tx.update(record, **{n: getattr(wanted[key], n) for n, f in child.fields.items() if f.put})
+            for key, record in have.items() if key in wanted]
+    parts = [*kept, *(tx.insert(record) for record in new)]
+    if tx.entries:
+        tx.touch(noun.kind, id)
+    return parts
+
+
+def _key(record: Resource) -> tuple[Any, ...]:
+    return tuple(getattr(record, name) for name in record.identity)
+
+
+def _wholes(noun: type[Resource]) -> list[Field]:
+    return [f for f in noun.fields.values() if f.part]
+
+
+def check_match(record: Resource, wanted: str | None) -> None:
     """`If-Match: revision_number=N`: change it only while it is what the caller saw."""
     if wanted and wanted.strip('"') != f"revision_number={record.revision_number}":
         raise PreconditionFailed(
@@ -43,10 +86,15 @@ def _if_match(record: Resource, wanted: str | None) -> None:
             "RevisionNumberConstraintFailed")
 
 
-def _check_references(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> None:
+def _check_references(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context,
+                      checked: set[tuple[str, str]] | None = None) -> None:
+    """404 or 403 where one points to what the caller does not see, or must own; what was `checked` is not looked up again."""
+    checked = set() if checked is None else checked
     for name, value in values.items():
         f = noun.fields[name]
-        if f.ref and value:
-            target = seen(tx, f.ref, value, context)
-            if f.own and not context.owns(target):
-                raise Forbidden(f"{class_name(f.ref)} {value} belongs to another project.")
+        for id in () if not (f.ref and value) else [value] if isinstance(value, str) else value:
+            if (name, id) not in checked:
+                target = seen(tx, f.ref or "", id, context)
+                if f.own and not context.owns(target):
+                    raise Forbidden(f"{class_name(f.ref or '')} {id} belongs to another project.")
+                checked.add((name, id))
