@@ -90,7 +90,9 @@ def _scoped(tx: Tx, token: Token, scope: Scope) -> tuple[Token, dict[str, Any]]:
 
 
 def _scope(tx: Tx, where: forms.Where) -> Scope:
-    if where.system:
+    if where.system is not None:
+        if where.system != {"all": True}:
+            raise BadRequest('The scope of the system is {"all": true}.')
         return "system", "all"
     kind, given = ("project", where.project) if where.project else ("domain", where.domain)
     if given is None:
