@@ -3,6 +3,7 @@
 It is level-triggered: whatever wakes it, it looks at what is there. Nothing but this module calls `push`.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable
@@ -167,6 +168,9 @@ class Pusher(threading.Thread):
         log.info("read back", host=self.host, bridge=switch.bridge, held=len(have), wanted=len(want), differ=mended)
 
 
+BATCH = 500  # statuses in one transaction: what else wants to write waits no longer than for these
+
+
 class Loop:
     def __init__(self, database: Database, features: Iterable[Feature]) -> None:
         self.database = database
@@ -291,6 +295,9 @@ class Loop:
 
     def _dispatch(self, changes: Changes) -> None:
         for host, bridges in changes.items():
+            for bridge, change in bridges.items():
+                for _, flow in (*change.add, *change.delete):
+                    self._errors.pop((host, bridge, flow.key), None)  # another flow now, or none
             if host in self.pushers:
                 self.pushers[host].change(self.picture.revision, bridges)
 
@@ -397,7 +404,9 @@ class Statuses(threading.Thread):
             with self._condition:
                 while not self._latest and not self._stopping:
                     self._condition.wait()
-                batch, self._latest = self._latest, {}
+                batch = dict(itertools.islice(self._latest.items(), BATCH))
+                for port_id in batch:
+                    del self._latest[port_id]
             if not batch:
                 return
             try:
