@@ -22,7 +22,7 @@ _ERROR, _DONE = 2, 3                                                     # NLMSG
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _NET_NS_FD, _LINK_NSID = 1, 3, 4, 5, 18, 20, 28, 37    # IFLA_*
 _CARRIER_CHANGES, _LOCAL, _DESTINATION, _ROUTE_LINK, _GATEWAY = 35, 2, 1, 4, 5                   # IFLA_*, IFA_*, RTA_*
 _KIND, _DATA, _VETH_PEER, _NSID, _NSID_FD = 1, 2, 1, 1, 3
-_UP, _LOWER_UP = 0x1, 0x10000                                           # IFF_*
+_UP = 0x1                                                               # IFF_*
 _SIOCETHTOOL, _ETHTOOL_STXCSUM, _CLONE_NEWNET = 0x8946, 0x17, 0x40000000
 
 
@@ -33,15 +33,8 @@ class Link(NamedTuple):
     alias: str
     peer: int                    # the number of the other end,
     peer_namespace: int | None   # in the namespace that this one knows by this number
-
-
-class Wire(NamedTuple):
-    """A link that carries an address. Whatever may make it another wire to the world makes it unequal."""
-
-    number: int
-    name: str
     mac: str
-    carrier_changes: int         # a switch that ends and starts again lets its tap go, and takes it up again
+    carrier_changes: int         # also a switch that ends and starts again lets its tap go, and takes it up again
 
 
 class NoNamespace(Exception):
@@ -61,18 +54,11 @@ def every() -> list[Link]:
     return [_link(message) for message in _ask(_GET, _DUMP, _header())]
 
 
-def carrying(address: str) -> Wire | None:
-    """The link with this IPv4 address, if it can send."""
-    wanted = socket.inet_aton(address)
+def carrying(address: str) -> Link | None:
+    """The link with this IPv4 address."""
     for message in _ask(_GET_ADDRESS, _DUMP, struct.pack("=Bxxxi", socket.AF_INET, 0)):
-        number = struct.unpack_from("=i", message, 4)[0]
-        if _attributes(message[8:]).get(_LOCAL) != wanted:
-            continue
-        link = _ask(_GET, 0, _header(number))[0]
-        found = _attributes(link[16:])
-        if struct.unpack_from("=I", link, 8)[0] & _LOWER_UP:
-            changes = struct.unpack("=I", found[_CARRIER_CHANGES])[0]
-            return Wire(number, found[_IFNAME].rstrip(b"\0").decode(), found[_ADDRESS].hex(":"), changes)
+        if _attributes(message[8:]).get(_LOCAL) == socket.inet_aton(address):
+            return _link(_ask(_GET, 0, _header(struct.unpack_from("=i", message, 4)[0]))[0])
     return None
 
 
@@ -104,8 +90,8 @@ def raise_host_end(name: str, *, alias: str, mtu: int) -> None:
 
 
 def deafen(name: str) -> None:
-    """Keep this host's own IP stack off a link that is the switch's: with the user-space datapath the kernel hears every
-    frame beside the switch, and would answer ARP for, and open connections to, the host's own addresses."""
+    """Keep this host's own IP stack off a link that is the switch's: with the user-space datapath the kernel hears
+    every frame beside the switch, and would answer ARP for, and open connections to, the host's own addresses."""
     for setting in ("ipv6/conf/{}/disable_ipv6", "ipv4/conf/{}/rp_filter"):     # no route leads back by it: all dropped
         with suppress(FileNotFoundError):                                       # no IPv6, or the link is gone again
             Path("/proc/sys/net", setting.format(name)).write_text("1")
@@ -206,6 +192,8 @@ def _link(message: bytes) -> Link:
         alias=found.get(_ALIAS, b"").rstrip(b"\0").decode(errors="replace"),
         peer=struct.unpack("=i", found.get(_LINK, bytes(4)))[0],
         peer_namespace=None if namespace is None else struct.unpack("=i", namespace)[0],
+        mac=found.get(_ADDRESS, b"").hex(":"),
+        carrier_changes=struct.unpack("=I", found.get(_CARRIER_CHANGES, bytes(4)))[0],
     )
 
 

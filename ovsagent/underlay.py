@@ -83,7 +83,9 @@ class Underlay:
         self.asked = 0
         self._peers: tuple[str, ...] = ()
         self._turns = Turns()
-        self._seen: tuple[links.Wire | None, list[str], tuple[str, ...]] = (None, [], ())
+        # At the last look: the device with our address and the NICs beside it; who the others were.
+        self._wires: list[links.Link | None] = []
+        self._met: tuple[str, ...] = ()
         self._said: set[str] = set()
         self._woken = threading.Event()
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)      # 0: it hears nothing
@@ -116,25 +118,27 @@ class Underlay:
                 target = None
             self._woken.wait(GAP if target else LOOK)
 
-    def _look(self) -> links.Wire:
+    def _look(self) -> links.Link:
         """The device that carries our address; what is new since the last look decides who is asked."""
         wire, peers = links.carrying(self.address), self._peers
-        nics = beside(wire.name, self.tables()) if wire else []
-        if (wire, nics, peers) == self._seen and wire:
-            return wire
-        if wire != self._seen[0]:
-            self._turns = Turns()           # another device, or another life of the switch: nothing is resolved
-        self._seen = wire, nics, peers
-        if wire is None:
+        if wire is None or not wire.up:
+            self._wires = []
             raise Unresolved(f"no device that is up carries {self.address}")
+        nics = beside(wire.name, self.tables())
+        wires = [wire, *map(links.find, nics)]
+        if (wires, peers) == (self._wires, self._met):
+            return wire
+        if wires != self._wires:
+            self._turns = Turns()       # another device or life of the switch, a cable put back: nothing is resolved
+        self._turns.due.pop(self.address, None)         # newcomers may not have heard us
+        self._turns.meet((self.address, *peers), time.monotonic())
+        self._wires, self._met = wires, peers
         self._said.clear()
         for nic in nics:
             links.deafen(nic)
-        self._turns.due.pop(self.address, None)         # newcomers may not have heard us
-        self._turns.meet((self.address, *peers), time.monotonic())
         return wire
 
-    def _ask(self, wire: links.Wire, target: str) -> None:
+    def _ask(self, wire: links.Link, target: str) -> None:
         """The target itself or, where it is not on our segment, the router on the way."""
         self.asked += 1
         try:

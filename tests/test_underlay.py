@@ -1,13 +1,15 @@
 """Tunnel neighbours on the real thing: known before any guest sends, and again after whatever made a switch forget."""
 
-import itertools
+import contextlib
 import os
 import signal
-import time
+import socket
 from collections.abc import Iterator
 
 import pytest
 
+from ovsagent import links
+from ovsagent.underlay import question
 from tests.clouds import RunningCloud, eventually
 
 pytestmark = pytest.mark.system
@@ -53,6 +55,23 @@ def pair(cloud: RunningCloud, network: str, number: int) -> tuple[str, str, str]
     return *names, ports[1].fixed_ips[0]["ip_address"]
 
 
+def heard(cloud: RunningCloud, target: str) -> set[str]:
+    """The MACs that answer for an address on the wire between the hosts."""
+    with links.inside(cloud.namespace("h1").replace("-h1", "-underlay")):
+        wire = links.find("br0")
+        assert wire
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as line:
+            line.bind(("br0", 0x0806))
+            line.settimeout(0.5)
+            line.send(question(wire.mac, "198.18.99.99", target))
+            answers = set()
+            with contextlib.suppress(TimeoutError):
+                while frame := line.recv(100):
+                    if frame[20:22] == b"\0\2" and frame[28:32] == socket.inet_aton(target):
+                        answers.add(frame[22:28].hex(":"))
+    return answers
+
+
 def test_both_know_each_other_before_any_guest_sent(own: RunningCloud) -> None:
     assert eventually(lambda: all_know(own), 3), [known(own, host) for host in PEER]
     assert own.status()["guests"] == []
@@ -64,3 +83,30 @@ def test_the_very_first_ping_of_five_pairs_is_answered(own: RunningCloud, networ
         assert own.pings(one, address, count=1), f"pair {number}"
         own.unplug(one)
         own.unplug(other)
+
+
+def test_only_the_device_with_the_address_answers_for_it(own: RunningCloud) -> None:
+    """Not the NIC beneath the switch, which hears each question too: who learned that MAC would send into the void."""
+    for host, asker in (("h1", "h2"), ("h2", "h1")):
+        assert heard(own, PEER[asker]) == {mac(own, host)}
+
+
+def test_a_switch_that_started_anew_knows_again_unasked(own: RunningCloud) -> None:
+    old = own.pid("ovs-vswitchd", "h1")
+    assert old
+    os.kill(old, signal.SIGKILL)
+    assert eventually(lambda: own.pid("ovs-vswitchd", "h1") not in (None, old))
+    assert eventually(lambda: all_know(own), 20), [known(own, host) for host in PEER]
+
+
+def test_a_cable_put_back_ends_a_silence_under_traffic(own: RunningCloud, network: str) -> None:
+    """A first packet to a peer that did not answer leaves a flow that drops; traffic keeps it, so nobody asks again."""
+    one, _, address = pair(own, network, 9)
+    underlay = own.namespace("h1").replace("-h1", "-underlay")
+    own.run("ip", "-n", underlay, "link", "set", "h2", "down")
+    own.appctl("h1", "tnl/neigh/flush")
+    try:
+        assert not own.pings(one, address, count=5)
+    finally:
+        own.run("ip", "-n", underlay, "link", "set", "h2", "up")
+    assert eventually(lambda: own.pings(one, address, count=1), 5)

@@ -83,11 +83,13 @@ def test_the_kernel_says_which_link_carries_an_address_and_which_hop_leads_where
                       "addr add 198.18.0.1/24 dev d0"):
             run("ip", "-n", name, *words.split())
         with links.inside(name):
-            assert links.carrying("198.18.0.1") is None, "it is down"
+            before = links.carrying("198.18.0.1")
+            assert before and not before.up
             run("ip", "-n", name, "link", "set", "d0", "up")
             run("ip", "-n", name, "route", "add", "198.19.0.0/16", "via", "198.18.0.254")
             wire = links.carrying("198.18.0.1")
-            assert wire and (wire.name, wire.mac) == ("d0", MAC) and links.carrying("198.18.0.2") is None
+            assert wire and (wire.name, wire.mac, wire.up) == ("d0", MAC, True) and links.carrying("198.18.0.2") is None
+            assert wire.carrier_changes == before.carrier_changes + 1
             assert links.next_hop("198.18.0.7") == (wire.number, "198.18.0.7")
             assert links.next_hop("198.19.3.4") == (wire.number, "198.18.0.254")
             with pytest.raises(OSError, match="unreachable"):
