@@ -9,7 +9,7 @@ from unryu.auth import Tokens
 from unryu.db import Database
 from unryu.errors import Fault
 from unryu.resource import Resource
-from unryu.rest import Api, Dialect
+from unryu.rest import Api, Dialect, described, openapi
 
 # Listed only when the data path, or the API, really does it.
 EXTENSIONS = {
@@ -50,23 +50,33 @@ def application(database: Database, tokens: Tokens) -> Any:
         for alias, text in EXTENSIONS.items()
     }
 
+    link = {"rel": str, "href": str}
+    version = {"id": str, "status": str, "links": [link]}
+    resource = {"name": str, "collection": str, "links": [link]}
+    extension = {"alias": str, "name": str, "description": str, "updated": str, "links": [link]}
+    openapi.serve(api, "Networking API")
+
     @api.app.get("/")
+    @described("List the versions of this API.", answers={200: {"versions": [version]}}, public=True)
     def versions() -> Any:
         href = flask.request.host_url.rstrip("/") + flask.request.script_root
         return {"versions": [{"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": f"{href}/v2.0/"}]}]}
 
     @api.app.get("/v2.0")
+    @described("List the nouns of this version.", answers={200: {"resources": [resource]}}, public=True)
     def resources() -> Any:
         base = flask.request.base_url.rstrip("/")
         return {"resources": [{"name": n.kind, "collection": n.plural, "links": [{"rel": "self", "href": base + n.path}]}
                               for n in api.served]}
 
     @api.app.get("/v2.0/extensions")
+    @described("List the extensions.", answers={200: {"extensions": [extension]}})
     def list_extensions() -> Any:
         _ = api.context  # a token, whoever's
         return {"extensions": list(extensions.values())}
 
     @api.app.get("/v2.0/extensions/<alias>")
+    @described("Show one extension.", answers={200: {"extension": extension}})
     def show_extension(alias: str) -> Any:
         _ = api.context  # a token, whoever's
         if alias not in extensions:

@@ -13,20 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 from unryu.errors import BadRequest, Fault
 from unryu.resource import Resource
-from unryu.rest.body import validate
+from unryu.rest.body import MOST, validate
+from unryu.rest.described import Plain, described
 from unryu.rest.write import create, delete, update
 
 if TYPE_CHECKING:
     from unryu.db import Tx
     from unryu.rest.api import Api
 
-MOST = 1000  # operations in one transaction
 KEYS = {"create": {"op", "kind", "as", "body"}, "update": {"op", "kind", "id", "body"}, "delete": {"op", "kind", "id"}}
 
 
 def routes(api: "Api") -> None:
     nouns = {noun.kind: noun for noun in api.served}
+    text = {"type": "string"}
+    operation = Plain({
+        "type": "object", "required": ["op", "kind"], "additionalProperties": False,
+        "properties": {"op": {"enum": list(KEYS)}, "kind": {"enum": list(nouns)}, "id": text, "as": text,
+                       "body": {"type": "object", "description": "As in a call that does it to one."}},
+    })
+    done = {"op": str, "kind": str, "id": str}
+    result = (done, *({**done, noun.kind: noun} for noun in api.served))
 
+    @described(f"Run up to {MOST} creates, updates and deletes: all of them or none.",
+               body={"transaction": {"operations": [operation]}},
+               answers={200: {"transaction": {"revision": int, "operations": [result]}}}, faults=(412,))
     def transaction() -> Any:
         context = api.context
         operations = _operations(api.body())

@@ -9,6 +9,9 @@ from unryu.auth import Context
 from unryu.errors import BadRequest, Forbidden
 from unryu.resource import Field, Resource, between
 
+MOST = 1000
+"""Items, or operations, in one call."""
+
 _models: dict[tuple[str, str], type[pydantic.BaseModel]] = {}
 
 

@@ -13,7 +13,9 @@ from unryu.resource import Field, Resource
 
 MAX_LIMIT = 10_000
 TAG_FILTERS = ("tags", "tags-any", "not-tags", "not-tags-any")
-ARGUMENTS: dict[str, Any] = {"fields": [str], "limit": int, "marker": str, "page_reverse": bool, "sort_key": [str], "sort_dir": [str]}
+ARGUMENTS: dict[str, Any] = {
+    "fields": [str], "limit": int, "marker": str, "page_reverse": bool, "sort_key": [str], "sort_dir": [str],
+}
 """What a list takes beside its filters, and of which type."""
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 

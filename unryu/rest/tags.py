@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unryu.db import class_name
 from unryu.errors import BadRequest, NotFound
 from unryu.resource import Resource
+from unryu.rest.described import described
 from unryu.scope import owned, seen
 
 if TYPE_CHECKING:
@@ -44,6 +45,14 @@ def routes(api: "Api", noun: type[Resource]) -> None:
         if tag not in tags:
             raise NotFound(f"{class_name(noun.kind)} {id} has no tag {tag}.", "TagNotFound")
 
+    one = noun.kind.replace("_", " ")
+    words = {"tags": [str]}
+
+    @described(f"Show a {one}'s tags.", answers={200: words})
+    def show_all(id: str) -> Any:
+        return {"tags": held(id)}
+
+    @described(f"Give a {one} these tags, and no others.", body=words, answers={200: words})
     def replace(id: str) -> Any:
         body = api.body()
         if set(body) != {"tags"}:
@@ -51,14 +60,17 @@ def routes(api: "Api", noun: type[Resource]) -> None:
         wanted = checked(body["tags"])
         return {"tags": change(id, lambda tags: wanted)}
 
+    @described(f"Put a tag on a {one}.", answers={201: None})
     def add(id: str, tag: str) -> Any:
         change(id, lambda tags: [*tags, tag])
         return "", 201
 
+    @described(f"Ask whether a {one} has a tag.", answers={204: None})
     def show(id: str, tag: str) -> Any:
         must_hold(id, held(id), tag)
         return "", 204
 
+    @described(f"Take a tag off a {one}.", answers={204: None})
     def remove(id: str, tag: str) -> Any:
         def without(tags: list[str]) -> list[str]:
             must_hold(id, tags, tag)
@@ -67,13 +79,14 @@ def routes(api: "Api", noun: type[Resource]) -> None:
         change(id, without)
         return "", 204
 
+    @described(f"Take all tags off a {one}.", answers={204: None})
     def clear(id: str) -> Any:
         change(id, lambda tags: [])
         return "", 204
 
     path = f"{api.dialect.prefix}{noun.path}/<id>/tags"
     for rule, method, view in (
-        (path, "GET", lambda id: {"tags": held(id)}), (path, "PUT", replace), (path, "DELETE", clear),
+        (path, "GET", show_all), (path, "PUT", replace), (path, "DELETE", clear),
         (f"{path}/<tag>", "GET", show), (f"{path}/<tag>", "PUT", add), (f"{path}/<tag>", "DELETE", remove),
     ):
         api.app.add_url_rule(rule, f"{method.lower()}_{noun.kind}_{'tag' if '<tag>' in rule else 'tags'}", view,
