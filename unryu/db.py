@@ -216,6 +216,8 @@ class Tx:
                 raise in_use(record, holders)
             for holder in holders:
                 self.delete(holder)
+        for grant in self.where(record.visible_by, object_type=record.kind, object_id=record.id) if record.visible_by else ():
+            self.delete(grant)
         self._execute(record.table.delete().where(record.table.c.id == record.id), record)
         self.connection.execute(allocations.delete().where(allocations.c.owner == record.id))
         self._note(record, None)
@@ -261,6 +263,18 @@ class Tx:
         if candidates is not None:
             query = query.where(columns.value.in_(list(candidates)))
         return set(self.connection.scalars(query))
+
+    def owner(self, pool: str, value: str) -> str | None:
+        """To whom a value is given out."""
+        return self.connection.scalar(
+            sa.select(allocations.c.owner).where(allocations.c.pool == pool, allocations.c.value == value))
+
+    def given_out(self, pools: Iterable[str]) -> dict[str, int]:
+        """How many values of each of these pools are given out."""
+        columns = allocations.c
+        rows = self.connection.execute(sa.select(columns.pool, sa.func.count()).where(
+            columns.pool.in_(list(pools))).group_by(columns.pool))
+        return {pool: count for pool, count in rows}
 
     def release(self, pool: str, value: str) -> None:
         self.connection.execute(

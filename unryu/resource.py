@@ -69,6 +69,7 @@ class Field:
     admin: bool = False
     hidden: bool = False
     internal: bool = False
+    passing: bool = False
     unique: bool = False
     index: bool = False
     length: int = 255
@@ -129,8 +130,8 @@ def field(
     default: Any = UNSET, *, required: bool = False, post: bool = True, put: bool = False,
     wire: str = "", ref: str | None = None, own: bool = False, part: str = "", ondelete: str = "restrict",
     check: Callable[[Any], Any] | None = None, observed: bool = False, inert: bool = False, secret: bool = False,
-    admin: bool = False, hidden: bool = False, internal: bool = False, unique: bool = False, index: bool = False,
-    length: int = 255,
+    admin: bool = False, hidden: bool = False, internal: bool = False, passing: bool = False, unique: bool = False,
+    index: bool = False, length: int = 255,
 ) -> Any:
     """Declare an attribute.
 
@@ -142,13 +143,14 @@ def field(
     one to keep or raises ValueError with a sentence. `observed`: a fact from below; never given by a person, bumps no
     revision number. `inert`: no flow depends on it, so a change of it wakes no derivation. `secret`: never in journal,
     log, fault or repr. `admin`: only an administrator may give it; `hidden`: only an administrator sees it;
-    `internal`: nobody does. `length` in characters.
+    `internal`: nobody does. `passing`: given at creation for `before_create` to act on, and never stored. `length` in
+    characters.
     """
     return Field(
         default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, part=part,
         ondelete=ondelete, check=check,
-        observed=observed, inert=inert, secret=secret, admin=admin, hidden=hidden, internal=internal, unique=unique,
-        index=index, length=length,
+        observed=observed, inert=inert, secret=secret, admin=admin, hidden=hidden, internal=internal,
+        passing=passing, unique=unique, index=index, length=length,
     )
 
 
@@ -157,6 +159,8 @@ class Resource:
 
     kind: ClassVar[str]
     fields: ClassVar[dict[str, Field]]
+    passing: ClassVar[dict[str, Field]]
+    """What is given at creation and not stored."""
     table: ClassVar[sa.Table]
     service: ClassVar[str] = ""
     """The room that serves it: `network`, `identity`."""
@@ -210,13 +214,15 @@ class Resource:
         cls.path = "" if words.get("path") is None and "path" in words else cls.path or "/" + cls.plural.replace("_", "-")
         hints = typing.get_type_hints(cls)
         declared = {**_shared(without), **{n: v for n, v in vars(cls).items() if isinstance(v, Field)}}
-        cls.fields = {
+        attributes = {
             name: dataclasses.replace(f, kind=kind, name=name, type=hints[name], wire=f.wire or name)
             for name, f in declared.items()
         }
+        cls.fields = {name: f for name, f in attributes.items() if not f.passing}
+        cls.passing = {name: f for name, f in attributes.items() if f.passing}
         cls.actions = {name: value for name, value in vars(cls).items() if isinstance(value, Action)}
-        for name in [*_shared(()), *cls.fields]:
-            f = cls.fields.get(name, Field(default=None))
+        for name in [*_shared(()), *attributes]:
+            f = attributes.get(name, Field(default=None))
             if isinstance(f.default, list | dict):  # each record its own
                 setattr(cls, name, dataclasses.field(default_factory=f.default.copy, repr=not f.secret))
             else:

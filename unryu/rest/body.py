@@ -20,7 +20,7 @@ def model(noun: type[Resource], verb: str) -> type[pydantic.BaseModel]:
     key = (noun.kind, verb)
     if key not in _models:
         fields: dict[str, Any] = {}
-        for name, f in noun.fields.items():
+        for name, f in {**noun.fields, **(noun.passing if verb == "create" else {})}.items():
             if not f.seen and not f.secret or f.observed or not (f.post if verb == "create" else f.put):
                 continue
             default = ... if verb == "create" and f.required else None
@@ -62,7 +62,7 @@ def validate(noun: type[Resource], verb: str, body: Any, context: Context) -> di
     """The attributes given in a body, checked and by their own names; a 400 in a sentence otherwise."""
     if not isinstance(body, dict):
         raise BadRequest(f"'{noun.kind}' must be an object.")
-    by_wire = {f.wire: f for f in noun.fields.values()}
+    by_wire = {f.wire: f for f in (*noun.fields.values(), *noun.passing.values())}
     for wire in body:
         f = by_wire.get(wire)
         if f and f.admin and not context.is_admin and not (wire == "project_id" and body[wire] == context.project_id):

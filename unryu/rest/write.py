@@ -7,12 +7,12 @@ from unryu.auth import Context
 from unryu.db import Tx, class_name
 from unryu.errors import BadRequest, Conflict, Forbidden, PreconditionFailed
 from unryu.resource import Field, Resource, new_id, nouns
-from unryu.scope import owned, seen
+from unryu.scope import EVERYBODY, dependent, owned, seen
 
 
 def create(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> Any:
     """Values are a validated body; gives the stored record."""
-    _check_references(tx, noun, values, context)
+    foreign = _check_references(tx, noun, values, context)
     for whole in _wholes(noun):  # a part is its owner's, whoever adds it
         values = {**values, "project_id": tx.touch(whole.ref or "", values[whole.name]).project_id}
     if "project_id" in noun.fields:
@@ -24,14 +24,20 @@ def create(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Contex
     twins = tx.where(noun.kind, **dict(zip(noun.identity, _key(record), strict=True))) if noun.identity else ()
     if twins:
         raise Conflict(f"{class_name(noun.kind)} already exists. Its id is {twins[0].id}.", f"{class_name(noun.kind)}Exists")
-    return tx.insert(record)
+    record = tx.insert(record)
+    _share(tx, None, record)
+    _check_still_seen(tx, foreign, context)
+    return record
 
 
 def update(tx: Tx, noun: type[Resource], id: str, values: dict[str, Any], context: Context, if_match: str | None = None) -> Any:
     before = owned(tx, noun.kind, id, context)
     check_match(before, if_match)
-    _check_references(tx, noun, values, context)
-    return tx.update(before.replace(**values).before_update(tx, context, before))
+    foreign = _check_references(tx, noun, values, context)
+    record = tx.update(before.replace(**values).before_update(tx, context, before))
+    _share(tx, before, record)
+    _check_still_seen(tx, foreign, context)
+    return record
 
 
 def delete(tx: Tx, noun: type[Resource], id: str, context: Context, if_match: str | None = None) -> None:
@@ -70,6 +76,23 @@ def replace(tx: Tx, noun: type[Resource], id: str, part: Field, given: list[dict
     return parts
 
 
+def _share(tx: Tx, before: Any, after: Any) -> None:
+    """Shared (`visible_if`) and granted to everybody (`visible_by`) are one thing in two words: who says one says both."""
+    if not (after.visible_if and after.visible_by):
+        return
+    was, shared = before is not None and getattr(before, after.visible_if), getattr(after, after.visible_if)
+    to_all = {"object_type": after.kind, "object_id": after.id, "target_project_id": EVERYBODY}
+    if shared and not was:
+        tx.insert(nouns[after.visible_by](project_id=after.project_id, **to_all))
+    elif was and not shared:
+        users = dependent(tx, after, EVERYBODY)
+        if users:
+            raise Conflict(f"{class_name(after.kind)} {after.id} cannot stop being shared: it is in use by another project, "
+                           f"{sorted(users)[0]}.", "InvalidSharedSetting")
+        for grant in tx.where(after.visible_by, **to_all):
+            tx.delete(grant)
+
+
 def _key(record: Resource) -> tuple[Any, ...]:
     return tuple(getattr(record, name) for name in record.identity)
 
@@ -87,14 +110,25 @@ def check_match(record: Resource, wanted: str | None) -> None:
 
 
 def _check_references(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context,
-                      checked: set[tuple[str, str]] | None = None) -> None:
-    """404 or 403 where one points to what the caller does not see, or must own; what was `checked` is not looked up again."""
+                      checked: set[tuple[str, str]] | None = None) -> list[tuple[str, str]]:
+    """404 or 403 where one points to what the caller does not see, or must own; what was `checked` is not looked up again.
+    Gives what belongs to others, (kind, id)."""
     checked = set() if checked is None else checked
+    foreign: list[tuple[str, str]] = []
     for name, value in values.items():
-        f = noun.fields[name]
+        f = noun.fields.get(name) or noun.passing[name]
         for id in () if not (f.ref and value) else [value] if isinstance(value, str) else value:
             if (name, id) not in checked:
                 target = seen(tx, f.ref or "", id, context)
-                if f.own and not context.owns(target):
-                    raise Forbidden(f"{class_name(f.ref or '')} {id} belongs to another project.")
+                if not context.owns(target):
+                    if f.own:
+                        raise Forbidden(f"{class_name(f.ref or '')} {id} belongs to another project.")
+                    foreign.append((f.ref or "", id))
                 checked.add((name, id))
+    return foreign
+
+
+def _check_still_seen(tx: Tx, foreign: list[tuple[str, str]], context: Context) -> None:
+    """Once our row refers to it, who stops sharing it waits for us, and finds us using it. Who did so before is seen here."""
+    for kind, id in foreign:
+        seen(tx, kind, id, context)
