@@ -32,6 +32,7 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
     """Bridge → infrastructure port → ofport."""
     mappings: dict[str, str] = field({}, observed=True, internal=True)
     """Physical network → bridge."""
+    adds = {"alive": bool, "configurations": dict[str, Any]}
 
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:

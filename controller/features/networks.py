@@ -22,6 +22,7 @@ class Network(Resource, kind="network", service="network", visible_if="shared"):
     number: int = field(0, post=False, internal=True)
     """The word that names the network inside a host: what its packets carry across patch ports."""
     status: str = field("ACTIVE", observed=True, inert=True)
+    adds = {"subnets": [str], "provider:physical_network": str | None}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         choose = free_number(VNI, "VNI") if self.vni is None else this_number(self.vni, "VNI")
