@@ -41,10 +41,11 @@ def _root() -> None:
 
 @click.command()
 @click.option("--hosts", type=click.IntRange(1, 1000), help="How many emulated hosts: 2 at first; more may be added.")
+@click.option("--database", metavar="URL", default="", help="Of an empty PostgreSQL, for a new cloud; SQLite otherwise.")
 @click.option("--timeout", type=float, default=60, show_default=True, help="Seconds to wait until all is ready.")
 @state
 @output
-def up(hosts: int | None, timeout: float, output: str) -> None:
+def up(hosts: int | None, database: str, timeout: float, output: str) -> None:
     """Raise a cloud, or make whole the one that runs.
 
     What lives is left alone; what is missing is started.
@@ -55,7 +56,7 @@ def up(hosts: int | None, timeout: float, output: str) -> None:
     began = time.monotonic()
     cloud = _cloud()
     with _progress(output) as say:
-        timings = raise_cloud(cloud, hosts, timeout, say)
+        timings = raise_cloud(cloud, hosts, timeout, say, database)
     took = time.monotonic() - began
     if output != "table":
         names = [host.name for host in cloud.hosts()]

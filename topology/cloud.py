@@ -43,6 +43,9 @@ public_url = "http://{api}"
 openflow = "{controller}:6653"
 listen = "{controller}:6680"
 secret_file = "{state}/secrets/agents"
+
+[database]
+url = "{database}"
 """
 
 
@@ -179,8 +182,11 @@ class Cloud:
                 return host
         raise click.ClickException(f"No host {name} here; there are {', '.join(h.name for h in self.hosts())}.")
 
-    def make(self) -> None:
-        """Write what a new cloud needs before anything of it runs; an existing one is left as it is."""
+    def make(self, database: str = "") -> None:
+        """Write what a new cloud needs before anything of it runs; an existing one is left as it is.
+
+        `database` is the URL of a PostgreSQL that is there and empty; without one, SQLite in the state folder.
+        """
         if len(bytes(self.state)) > LONGEST_STATE:
             raise click.ClickException(
                 f"The state folder's path is too long: unix sockets allow {LONGEST_STATE} bytes, and {self.state} "
@@ -190,9 +196,11 @@ class Cloud:
             if self.state.exists() and any(self.state.iterdir()) and not self.remains:
                 raise click.ClickException(f"{self.state} holds something that is no cloud of ours; choose another.")
             api, controller = f"127.0.0.1:{self._free_port()}", self._free_network()[1]
-            text = FILE.format(api=api, controller=controller, state=self.state)
+            text = FILE.format(api=api, controller=controller, state=self.state, database=database)
             self.state.mkdir(parents=True, exist_ok=True)
             write_private(self.file, text)
+        elif database:
+            raise click.ClickException(f"This cloud has its database already: {self.file} says which.")
         for folder in ("hosts", "log", "run", "guests"):
             (self.state / folder).mkdir(exist_ok=True)
         (self.state / "secrets").mkdir(mode=0o700, exist_ok=True)

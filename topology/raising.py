@@ -18,7 +18,9 @@ from topology.credentials import write_clouds
 FIRST_HOSTS = 2
 
 
-def raise_cloud(cloud: Cloud, hosts: int | None, patience: float, say: Callable[[str], None]) -> dict[str, float]:
+def raise_cloud(
+    cloud: Cloud, hosts: int | None, patience: float, say: Callable[[str], None], database: str = ""
+) -> dict[str, float]:
     """Make whole what is wanted, from any state; returns seconds until each part was there."""
     began = time.monotonic()
     timings: dict[str, float] = {}
@@ -26,7 +28,7 @@ def raise_cloud(cloud: Cloud, hosts: int | None, patience: float, say: Callable[
     def reached(part: str) -> None:
         timings[part] = round(time.monotonic() - began, 2)
 
-    cloud.make()
+    cloud.make(database)
     with _alone(cloud):
         there = len(cloud.hosts())
         say(f"Wiring {max(hosts or FIRST_HOSTS, there)} hosts")
