@@ -309,15 +309,17 @@ class Action:
     summary: str
     method: Callable[..., Any]
     body: Any
+    answer: Any
 
 
-def action(summary: str, body: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Make a method an action of the noun, under its name. `body`: a TypedDict, what a call must send.
+def action(summary: str, body: Any, answer: Any = None) -> Callable[[Callable[..., Any]], Any]:
+    """Make a method an action of the noun, under its name. `body`: a TypedDict, what a call must send. `answer`: an
+    example of what is answered (rest/described.py) where that is not the record.
 
     The method takes (self, tx, context, body) where the caller may change the record, and gives what is answered: a
     record of the noun, or an object.
     """
-    return lambda method: Action(summary, method, body)
+    return lambda method: Action(summary, method, body, answer)
 
 
 # Checks, for `field(check=…)`.

@@ -28,7 +28,7 @@ def routes(api: "Api", noun: type[Resource]) -> None:
 def _acting(api: "Api", noun: type[Resource], action: Action) -> Any:
     adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(action.body)
 
-    @described(action.summary, body=action.body, answers={200: {noun.kind: noun}}, guarded=True)
+    @described(action.summary, body=action.body, answers={200: action.answer or {noun.kind: noun}}, guarded=True)
     def act(id: str) -> Any:
         context = api.context
         api.policy.check(context, "update", noun.kind)
