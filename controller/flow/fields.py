@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
-_CLASSES = {"NXM_OF": 0x0000, "NXM_NX": 0x0001, "ERICOXM_OF": 0x1000, "OXM_OF": 0x8000}
+_CLASSES = {"NXM_OF": 0x0000, "NXM_NX": 0x0001, "ERICOXM_OF": 0x1000, "OXM_OF_PKT_REG": 0x8001, "OXM_OF": 0x8000}
 
 
 class Term(NamedTuple):
@@ -140,6 +140,20 @@ class VlanTci(Field):
 
 
 @dataclass(frozen=True, eq=False)
+class Wide(Field):
+    """Registers as one number, the first of them highest. A match asks each for its part, as a switch says it back."""
+
+    parts: tuple[Field, ...] = ()
+
+    __hash__ = object.__hash__
+
+    def terms(self, value: int, mask: int) -> Terms:
+        shifts = range(self.bits - 32, -1, -32)
+        return sum((part.terms(value >> shift & part.full, mask >> shift & part.full)
+                    for part, shift in zip(self.parts, shifts, strict=True)), ())
+
+
+@dataclass(frozen=True, eq=False)
 class Bits:
     """Some bits of a field, from `first` on."""
 
@@ -168,12 +182,18 @@ class Bits:
 
 
 class Reg(Bits):
-    """Bits of a register that have a meaning, and its name: `NETWORK = Reg("network", 0, 0, 15)`."""
+    """Bits of a register that have a meaning, and its name: `NETWORK = Reg("network", 0, 0, 15)`.
+
+    Wider than 32 bits, it takes the registers behind this one, too: `POLICY = Reg("policy", 2, 0, 64)`.
+    """
 
     __hash__ = object.__hash__
 
     def __init__(self, name: str, register: int, first: int, width: int) -> None:
-        super().__init__(REGISTERS[register], first, width)
+        taken, registers = next((n, r) for n, r in ((1, REGISTERS), (2, XREGISTERS), (4, XXREGISTERS)) if width <= 32 * n)
+        if register % taken:
+            raise ValueError(f"{name} has {width} bits: it cannot begin at register {register}")
+        super().__init__(registers[register // taken], first, width)
         object.__setattr__(self, "name", name)
 
     name: str
@@ -236,7 +256,29 @@ TUN_ID = _field("tun_id", 64, HEX, ("OXM_OF_TUNNEL_ID", 38), ("NXM_NX_TUN_ID", 1
 TUN_SRC = _field("tun_src", 32, IP, ("NXM_NX_TUN_IPV4_SRC", 31))
 TUN_DST = _field("tun_dst", 32, IP, ("NXM_NX_TUN_IPV4_DST", 32))
 REGISTERS = tuple(_field(f"reg{number}", 32, HEX, (f"NXM_NX_REG{number}", number)) for number in range(16))
+CT_STATE = _field("ct_state", 32, HEX, ("NXM_NX_CT_STATE", 105))
+CT_NW_SRC = _field("ct_nw_src", 32, IP, ("NXM_NX_CT_NW_SRC", 120))
+CT_IPV6_SRC = _field("ct_ipv6_src", 128, IP6, ("NXM_NX_CT_IPV6_SRC", 122))
+CT_NW_DST = _field("ct_nw_dst", 32, IP, ("NXM_NX_CT_NW_DST", 121))
+CT_IPV6_DST = _field("ct_ipv6_dst", 128, IP6, ("NXM_NX_CT_IPV6_DST", 123))
+CT_NW_PROTO = _field("ct_nw_proto", 8, DECIMAL, ("NXM_NX_CT_NW_PROTO", 119))
+CT_TP_SRC = _field("ct_tp_src", 16, DECIMAL, ("NXM_NX_CT_TP_SRC", 124))
+CT_TP_DST = _field("ct_tp_dst", 16, DECIMAL, ("NXM_NX_CT_TP_DST", 125))
 METADATA = _field("metadata", 64, HEX, ("OXM_OF_METADATA", 2))
+
+# What conntrack says of a packet, a bit each: `match(IPV4, NEW == 1, TRK == 1)`.
+STATES = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
+NEW, EST, REL, RPL, INV, TRK = (CT_STATE[bit:bit + 1] for bit in range(6))
+
+
+def _wide(name: str, nxm: str, number: int, parts: tuple[Field, ...]) -> Wide:
+    bits = 32 * len(parts)
+    header = _header(nxm, number, bits)
+    return Wide(name, bits, HEX, name, place=-1, oxm=header, nxm=header, nxm_name=nxm, nxm_bits=bits, parts=parts)
+
+
+XREGISTERS = tuple(_wide(f"xreg{n}", f"OXM_OF_PKT_REG{n}", n, REGISTERS[2 * n:2 * n + 2]) for n in range(8))
+XXREGISTERS = tuple(_wide(f"xxreg{n}", f"NXM_NX_XXREG{n}", 111 + n, REGISTERS[4 * n:4 * n + 4]) for n in range(4))
 
 # Protocols, as one says them: each with what it stands on.
 ARP = ETH_TYPE == 0x0806

@@ -5,6 +5,7 @@ from struct import unpack_from
 from typing import NamedTuple
 
 from controller.flow.fields import (
+    CT_STATE,
     ETH_TYPE,
     FIELDS,
     HEX,
@@ -13,14 +14,17 @@ from controller.flow.fields import (
     IP6,
     IP_PROTO,
     MAC,
+    STATES,
     VLAN_PCP,
     VLAN_VID,
+    XREGISTERS,
+    XXREGISTERS,
     Field,
 )
 from controller.flow.words import Flow, Table
 
 _BY_OXM = {field.oxm >> 9: field for field in FIELDS}
-_BY_NXM = {field.nxm >> 9: field for field in FIELDS}
+_BY_NXM = {field.nxm >> 9: field for field in (*FIELDS, *XREGISTERS, *XXREGISTERS)}
 
 # What Open vSwitch says for the two fields together (`match_format` in its lib/match.c).
 _PROTOCOLS = {
@@ -30,6 +34,7 @@ _PROTOCOLS = {
 _ETHER_TYPES = {0x0800: "ip", 0x86DD: "ipv6", 0x0806: "arp", 0x8035: "rarp"}
 _PORTS = {0xFFFFFFF8: "IN_PORT", 0xFFFFFFFA: "NORMAL", 0xFFFFFFFB: "FLOOD", 0xFFFFFFFC: "ALL", 0xFFFFFFFD: "CONTROLLER",
           0xFFFFFFFE: "LOCAL"}
+_CONNTRACK = ("ct_state", "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src", "ct_tp_dst")
 _ORDER = {name: place for place, name in enumerate([
     *(f"reg{number}" for number in range(16)), "tun_id", "tun_src", "tun_dst", "metadata", "in_port", "dl_vlan",
     "dl_vlan_pcp", "vlan_tci", "dl_src", "dl_dst", "dl_type", "ipv6_src", "ipv6_dst", "arp_spa", "arp_tpa", "nw_src",
@@ -80,7 +85,9 @@ def _match(encoded: bytes) -> Iterator[str]:
         protocol = protocol or _ETHER_TYPES.get(ether_type, "")
         if protocol:
             del asked[ETH_TYPE]
-            yield protocol
+    connection = {field.shown: _value(field, *asked.pop(field)) for field in list(asked) if field.shown in _CONNTRACK}
+    yield from (f"{name}={connection[name]}" for name in _CONNTRACK if name in connection)
+    yield from filter(None, [protocol])
     shown = dict(_vlan(asked.pop(VLAN_VID, _Asked(0, 0)), asked.pop(VLAN_PCP, None)))
     shown.update((field.shown, _value(field, *value)) for field, value in asked.items())
     yield from (f"{name}={shown[name]}" for name in sorted(shown, key=lambda name: _ORDER.get(name, len(_ORDER))))
@@ -104,6 +111,8 @@ def _value(field: Field, value: int, mask: int) -> str:
         return f"{value:#06x}"
     if field is IN_PORT:
         return _port(value)
+    if field is CT_STATE:
+        return "".join(f"{'+' if value >> bit & 1 else '-'}{name}" for bit, name in enumerate(STATES) if mask >> bit & 1)
     if field.kind is HEX:
         return HEX.text(value) if mask == field.full else f"{HEX.text(value)}/{mask:#x}"
     if mask == field.full:
@@ -168,6 +177,8 @@ def _nicira_action(action: bytes, tables: dict[int, str]) -> str | None:
         return f"resubmit(,{tables.get(action[12], action[12])})" if action[10:12] == b"\xff\xf8" else None
     if len(action) != 24:
         return None
+    if kind == 35:
+        return _ct(action, tables)
     if kind == 6:
         width, source_first, first, source, destination = unpack_from(">HHHII", action, 10)
         return f"move:{_bits(source, source_first, width)}->{_bits(destination, first, width)}"
@@ -177,6 +188,16 @@ def _nicira_action(action: bytes, tables: dict[int, str]) -> str | None:
         value = int.from_bytes(action[16:24], "big")
         return f"load:{HEX.text(value)}->{_bits(header, first, width)}"
     return f"output:{_bits(header, first, width)}" if kind == 15 else None
+
+
+def _ct(action: bytes, tables: dict[int, str]) -> str:
+    flags, source, zone, table = unpack_from(">HIHB", action, 10)
+    words = ["commit"] if flags else []
+    if table != 0xFF:
+        words.append(f"table={tables.get(table, table)}")
+    if source or zone:
+        words.append(f"zone={_bits(source, zone >> 6, (zone & 0x3F) + 1) if source else zone}")
+    return f"ct({','.join(words)})"
 
 
 def _bits(header: int, first: int, width: int) -> str:

@@ -13,7 +13,7 @@ from itertools import chain
 from struct import Struct
 from typing import NamedTuple
 
-from controller.flow.fields import Bits, Field, Term, Terms
+from controller.flow.fields import CT_NW_PROTO, CT_TP_DST, CT_TP_SRC, Bits, Field, Term, Terms
 
 _IN_PORT = 0xFFFFFFF8  # OFPP_IN_PORT: back where it came from
 _VENDOR = 0x00002320  # Nicira, whose actions Open vSwitch extends OpenFlow by
@@ -26,6 +26,7 @@ _MOVE = Struct(">HHIHHHHII").pack
 _PUSH_VLAN = Struct(">HHH2x").pack
 _POP_VLAN = Struct(">HH4x").pack
 _RESUBMIT = Struct(">HHIHHB3x").pack
+_CT = Struct(">HHIHHIHB5x").pack
 _GOTO = Struct(">HHB3x").pack
 _APPLY = Struct(">HH4x").pack
 _HASHED = Struct(">BHH").pack
@@ -69,6 +70,9 @@ class Flow(NamedTuple):
 def match(*words: Terms) -> bytes:
     """The OXM list of all the terms, in the order in which a switch gives it back."""
     terms = sorted(chain.from_iterable(words))
+    asked = {term[2] for term in terms}
+    if (CT_TP_SRC in asked or CT_TP_DST in asked) and CT_NW_PROTO not in asked:
+        raise ValueError("ct_tp_src and ct_tp_dst need ct_nw_proto: a switch forgets them without it, which means all")
     if len({term[0] for term in terms}) != len(terms):
         terms = _merged(terms)
     return b"".join([term[1] for term in terms])
@@ -137,6 +141,21 @@ def pop_vlan() -> bytes:
 def resubmit(table: Table) -> Jump:
     """Ask that table too, then go on here."""
     return Jump(table, False, _RESUBMIT(0xFFFF, 16, _VENDOR, 14, 0xFFF8, table.number))
+
+
+def ct(zone: int | Bits, table: Table) -> Jump:
+    """Ask conntrack whose the packet is, in this zone, and go on in that table with what it says."""
+    return Jump(table, False, _ct(0, zone, table.number))
+
+
+def ct_commit(zone: int | Bits) -> bytes:
+    """Have conntrack remember the packet's connection. Never with a bare `nat`: that ends Open vSwitch 3.1."""
+    return _ct(1, zone, 0xFF)
+
+
+def _ct(flags: int, zone: int | Bits, table: int) -> bytes:
+    source, value = (0, zone) if isinstance(zone, int) else (zone.of.nxm, zone.first << 6 | zone.width - 1)
+    return _CT(0xFFFF, 24, _VENDOR, 35, flags, source, value, table)
 
 
 def goto(table: Table) -> Jump:

@@ -8,9 +8,18 @@ from controller.flow import (
     ARP,
     ARP_OP,
     ARP_TPA,
+    CT_IPV6_DST,
+    CT_IPV6_SRC,
+    CT_NW_DST,
+    CT_NW_PROTO,
+    CT_NW_SRC,
+    CT_TP_DST,
+    CT_TP_SRC,
+    EST,
     ETH_DST,
     ETH_SRC,
     IN_PORT,
+    INV,
     IPV4,
     IPV4_DST,
     IPV4_SRC,
@@ -23,9 +32,13 @@ from controller.flow import (
     ND_RESERVED,
     ND_TARGET,
     ND_TLL,
+    NEW,
+    REL,
+    RPL,
     TCP,
     TCP6,
     TCP_DST,
+    TRK,
     TUN_DST,
     TUN_ID,
     TUN_SRC,
@@ -36,6 +49,8 @@ from controller.flow import (
     Reg,
     Table,
     cookie,
+    ct,
+    ct_commit,
     diff,
     drop,
     flow,
@@ -60,6 +75,8 @@ ELSEWHERE = Table("br-tun", 70, "l2", "The same name on another bridge?")
 NETWORK = Reg("network", 0, 0, 15)
 ZONE = Reg("zone", 0, 16, 8)
 OUT_PORT = Reg("out_port", 1, 0, 16)
+POLICY = Reg("policy", 2, 0, 64)
+REMOTE = Reg("remote", 4, 0, 128)
 MAC = "fa:16:3e:00:00:01"
 
 # One flow for each word, and the text of its match and actions.
@@ -104,6 +121,20 @@ EVERY_WORD = {
         "priority=15,udp,nw_dst=10.0.0.1/255.0.0.255,tp_dst=67 actions=drop",
     flow(LOCAL, 16, match(VLAN_TCI == 0x1000, IN_PORT == 0xFFFFFFFE), set_field(NETWORK.of, 9), output(0xFFFFFFFE)):
         "priority=16,in_port=LOCAL,dl_vlan=0,dl_vlan_pcp=0 actions=set_field:0x9->reg0,LOCAL",
+    flow(LOCAL, 17, match(IPV4), ct(IN_PORT[0:16], L2)): "priority=17,ip actions=ct(table=l2,zone=NXM_OF_IN_PORT[])",
+    flow(LOCAL, 18, match(IPV6, NETWORK == 5), ct(OUT_PORT, L2), ct_commit(7), ct_commit(0)):
+        "priority=18,ipv6,reg0=0x5/0x7fff actions=ct(table=l2,zone=NXM_NX_REG1[0..15]),ct(commit,zone=7),ct(commit)",
+    flow(LOCAL, 19, match(IPV4, NEW == 1, EST == 0, TRK == 1, POLICY == 0x100000002, CT_NW_SRC == "10.0.0.0/8",
+                          CT_NW_DST == "10.0.0.1", CT_NW_PROTO == 6, CT_TP_DST.masked(80, 0xFFF0), CT_TP_SRC == 5),
+         load(POLICY, 0xFEDCBA9876543210), goto(L2)):
+        "priority=19,ct_state=+new-est+trk,ct_nw_src=10.0.0.0/8,ct_nw_dst=10.0.0.1,ct_nw_proto=6,ct_tp_src=5,"
+        "ct_tp_dst=0x50/0xfff0,ip,reg2=0x1,reg3=0x2 actions=load:0xfedcba9876543210->OXM_OF_PKT_REG1[],goto_table:l2",
+    flow(LOCAL, 20, match(IPV6, TRK == 1, INV == 0, RPL == 1, REL == 0, CT_IPV6_SRC == "fd00::/64", CT_IPV6_DST == "fd00::1"),
+         move(CT_IPV6_SRC, REMOTE), goto(L2)):
+        "priority=20,ct_state=-rel+rpl-inv+trk,ct_ipv6_src=fd00::/64,ct_ipv6_dst=fd00::1,ipv6"
+        " actions=move:NXM_NX_CT_IPV6_SRC[]->NXM_NX_XXREG1[],goto_table:l2",
+    flow(LOCAL, 21, match(REMOTE.of == "0xfd000000000000000000000000000001/0xffffffff000000000000000000000001")):
+        "priority=21,reg4=0xfd000000,reg7=0x1/0x1 actions=drop",
 }
 
 
@@ -148,6 +179,9 @@ def test_the_order_of_words_does_not_matter() -> None:
     (lambda: VLAN_TCI[0:17], "has no bits 0 to 16"),
     (lambda: VLAN_TCI[13:16] == 3, "to match the priority"),
     (lambda: match(NETWORK == 1, NETWORK == 2), "reg0 for 0x1 and for 0x2 at once"),
+    (lambda: match(IPV4, TRK == 1, CT_TP_DST == 80), "need ct_nw_proto"),
+    (lambda: Reg("policy", 3, 0, 64), "cannot begin at register 3"),
+    (lambda: flow(LOCAL, 1, match(IPV4), ct(1, FLOOD)), "local has no edge to table flood"),
     (lambda: flow(LOCAL, 65536, match()), "priority 65536"),
     (lambda: flow(L2, 1, match(), goto(LOCAL)), "l2 has no edge to table local"),
     (lambda: flow(LOCAL, 1, match(), resubmit(FLOOD)), "local has no edge to table flood"),
