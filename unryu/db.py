@@ -100,6 +100,8 @@ class Database:
             raise Unavailable(f"The database does not answer: {error.orig}") from error
         except sa.exc.DataError as error:
             raise BadRequest(f"There is a value that the database cannot hold: {error.orig}.") from error
+        except UnicodeEncodeError as error:
+            raise BadRequest("There is a text with half of a surrogate pair in it, which is no character.") from error
 
 
 @contextmanager

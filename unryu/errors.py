@@ -45,5 +45,9 @@ class TooLarge(Fault):
     status, code = 413, "RequestEntityTooLarge"
 
 
+class UnsupportedType(Fault):
+    status, code = 415, "UnsupportedMediaType"
+
+
 class Unavailable(Fault):
     status, code = 503, "ServiceUnavailable"

@@ -66,7 +66,8 @@ def test_a_life(url: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def login(api: RunningApi) -> str:
     user = {"name": "admin", "domain": {"id": "default"}, "password": (api.state / "secrets/admin-password").read_text().strip()}
     body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
-    request = urllib.request.Request(f"{api.url}/identity/v3/auth/tokens", json.dumps(body).encode(), method="POST")
+    request = urllib.request.Request(f"{api.url}/identity/v3/auth/tokens", json.dumps(body).encode(), method="POST",
+                                     headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         token: str = answer.headers["X-Subject-Token"]
         return token

@@ -1,6 +1,5 @@
 """A service's WSGI application: the verbs over its nouns, on Flask, in its dialect."""
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -13,14 +12,14 @@ from werkzeug.exceptions import HTTPException
 from unryu import auth, metrics
 from unryu.auth import Context, Policy
 from unryu.db import Database, Tx
-from unryu.errors import BadRequest, Fault, TooLarge
+from unryu.errors import BadRequest, Fault, MethodNotAllowed, NotFound, TooLarge
 from unryu.logs import log
 from unryu.resource import Resource, nouns, parts_of
 from unryu.rest import batch, parts, tags
-from unryu.rest.body import validate
+from unryu.rest.body import MOST, read, validate
 from unryu.rest.query import Query
 from unryu.rest.write import create, delete, update
-from unryu.scope import seen, visible_rows
+from unryu.scope import granted, seen, visible_rows
 
 MAX_BODY = 1 << 20  # bytes: 1,000 ports in one call take a third of it
 
@@ -58,11 +57,12 @@ class Api:
         self.app = flask.Flask(service, static_folder=None)
         self.app.json = _Json(self.app)
         self.app.url_map.strict_slashes = False
+        self.app.url_map.merge_slashes = False  # an id that is empty is no other place
         self.app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
         self.app.before_request(self._before)
         self.app.after_request(self._after)
         self.app.register_error_handler(Fault, self._fault)
-        self.app.register_error_handler(HTTPException, lambda e: self._fault(_http_fault(e)))
+        self.app.register_error_handler(HTTPException, self._http_fault)
         self.app.register_error_handler(Exception, self._crash)
         for noun in self.served:
             self._routes(noun)
@@ -133,6 +133,8 @@ class Api:
         body = self.body()
         if set(body) == {noun.plural} and isinstance(body[noun.plural], list) and body[noun.plural]:
             items, many = body[noun.plural], True
+            if len(items) > MOST:
+                raise TooLarge(f"{len(items)} {noun.plural} in one call are more than {MOST}.")
         else:
             items, many = [_unwrap(body, noun.kind)], False
         given = [validate(noun, "create", self.rename(item), context) for item in items]
@@ -163,15 +165,24 @@ class Api:
         context, aliases = self.context, self.dialect.aliases
         shown = [(f.wire, n) for n, f in noun.fields.items() if f.seen and (context.is_admin or not f.hidden)]
         computed = noun.computed(tx, records, context)
+        shared = self._granted(tx, noun, records)
         held = {child.plural: self._parts(tx, child, part.name, records) for child, part in parts_of(noun.kind)}
         views = []
         for record in records:
             view = {wire: getattr(record, name) for wire, name in shown}
-            view |= computed.get(record.id, {}) | self.dialect.item(record)
+            view |= computed.get(record.id, {}) | self.dialect.item(record) | shared.get(record.id, {})
             view |= {plural: each[record.id] for plural, each in held.items()}
             view |= {alias: view[name] for alias, name in aliases.items() if name in view}
             views.append({k: v for k, v in view.items() if k in fields} if fields else view)
         return views
+
+    def _granted(self, tx: Tx, noun: type[Resource], records: list[Any]) -> dict[str, dict[str, bool]]:
+        """What a grant shows to the caller is shared, in the caller's eyes; asked only of what belongs to others."""
+        if not (noun.visible_by and noun.visible_if):
+            return {}
+        foreign = [r.id for r in records if r.project_id != self.context.project_id and not getattr(r, noun.visible_if)]
+        ids = granted(tx, noun, foreign, self.context) if foreign else ()
+        return {id: {noun.visible_if: True} for id in ids}
 
     def _parts(self, tx: Tx, child: type[Resource], attribute: str, records: list[Any]) -> dict[str, list[Any]]:
         """Of each record its parts, as the caller may see them: one query for the page."""
@@ -182,15 +193,7 @@ class Api:
         return each
 
     def body(self) -> dict[str, Any]:
-        try:
-            body = json.loads(flask.request.get_data())
-        except RecursionError as error:
-            raise BadRequest("The body is nested too deeply.") from error
-        except ValueError as error:
-            raise BadRequest(f"The body is not JSON: {error}.") from error
-        if not isinstance(body, dict):
-            raise BadRequest("The body is not a JSON object.")
-        return body
+        return read(flask.request.get_data(), flask.request.mimetype)
 
     def rename(self, item: Any) -> Any:
         """A body whose second names (`tenant_id`) are the first ones."""
@@ -203,6 +206,11 @@ class Api:
         flask.g.started = time.perf_counter()
         given = flask.request.headers.get("X-Openstack-Request-Id", "")
         flask.g.request_id = given if _is_request_id(given) else f"req-{uuid.uuid4()}"
+        # The databases disagree about it, so it goes no further.
+        if "\0" in flask.request.path:
+            raise NotFound("Nothing here has a NUL character in its name.")
+        if b"%00" in flask.request.query_string:
+            raise BadRequest("An argument contains a NUL character.")
 
     def _after(self, response: flask.Response) -> flask.Response:
         response.headers["X-Openstack-Request-Id"] = flask.g.request_id
@@ -224,6 +232,19 @@ class Api:
             response.headers["WWW-Authenticate"] = f'Keystone uri="{flask.request.host_url}identity"'
         return response
 
+    def _http_fault(self, error: HTTPException) -> Any:
+        """What werkzeug refuses before a verb is asked."""
+        allowed = sorted(getattr(error, "valid_methods", None) or ())
+        if error.code == 413:
+            return self._fault(TooLarge(f"The body is larger than {MAX_BODY} bytes."))
+        if error.code == 405:
+            response = self._fault(MethodNotAllowed(f"{flask.request.method} cannot be done here, only {', '.join(allowed)}."))
+            response.headers["Allow"] = ", ".join(allowed)
+            return response
+        fault = Fault(error.description or error.name, (error.name or "Error").replace(" ", ""))
+        fault.status = error.code or 500
+        return self._fault(fault)
+
     def _crash(self, error: Exception) -> Any:
         log.error("request failed", service=self.service, path=flask.request.path, request_id=flask.g.request_id,
                   exc_info=error)
@@ -233,14 +254,6 @@ class Api:
 class _Json(flask.json.provider.DefaultJSONProvider):
     sort_keys = False
     compact = True
-
-
-def _http_fault(error: HTTPException) -> Fault:
-    if error.code == 413:
-        return TooLarge(f"The body is larger than {MAX_BODY} bytes.")
-    fault = Fault(error.description or error.name, (error.name or "Error").replace(" ", ""))
-    fault.status = error.code or 500
-    return fault
 
 
 def _is_request_id(given: str) -> bool:

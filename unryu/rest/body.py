@@ -1,18 +1,46 @@
 """From a body to checked attributes: pydantic models made from the declarations, and sentences of our own."""
 
+import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import pydantic
 
 from unryu.auth import Context
-from unryu.errors import BadRequest, Forbidden
+from unryu.errors import BadRequest, Forbidden, UnsupportedType
 from unryu.resource import Field, Resource, between
 
 MOST = 1000
 """Items, or operations, in one call."""
+DEEPEST = 32
+"""Lists and objects within each other: no noun has more than a handful, and what walks them recurses."""
 
 _models: dict[tuple[str, str], type[pydantic.BaseModel]] = {}
+
+
+def read(data: bytes, mimetype: str) -> dict[str, Any]:
+    """The JSON object of a request; no mimetype is taken for JSON, too."""
+    if mimetype not in ("", "application/json"):
+        raise UnsupportedType(f"The body must be application/json, not {mimetype}.")
+    try:
+        body = json.loads(data.decode())  # not bytes: those it would also take for UTF-16
+    except RecursionError as error:
+        raise BadRequest("The body is nested too deeply.") from error
+    except ValueError as error:
+        raise BadRequest(f"The body is not JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise BadRequest("The body is not a JSON object.")
+    if data.count(b"[") + data.count(b"{") > DEEPEST and _deeper(body):
+        raise BadRequest(f"The body is nested too deeply: more than {DEEPEST} levels.")
+    return body
+
+
+def _deeper(body: Any) -> bool:
+    level = [body]
+    for _ in range(DEEPEST):
+        level = [item for each in level if isinstance(each, dict | list)
+                 for item in (each.values() if isinstance(each, dict) else each)]
+    return bool(level)
 
 
 def model(noun: type[Resource], verb: str) -> type[pydantic.BaseModel]:

@@ -10,8 +10,10 @@ from unryu.auth import Context
 from unryu.db import Tx, equals
 from unryu.errors import BadRequest
 from unryu.resource import Field, Resource
+from unryu.scope import granted_ids
 
 MAX_LIMIT = 10_000
+MOST_TAGS = 100  # in one filter
 TAG_FILTERS = ("tags", "tags-any", "not-tags", "not-tags-any")
 ARGUMENTS: dict[str, Any] = {
     "fields": [str], "limit": int, "marker": str, "page_reverse": bool, "sort_key": [str], "sort_dir": [str],
@@ -36,6 +38,7 @@ class Query:
         self.marker: str | None = None
         self.reverse = False
         self._args = args
+        self._context = context
         # Nothing by what the caller may not see: the order would tell it.
         names = {f.wire: n for n, f in noun.fields.items() if f.seen and (context.is_admin or not f.hidden)}
         names |= {alias: names[name] for alias, name in aliases.items() if name in names}
@@ -50,10 +53,14 @@ class Query:
                 self.reverse = _boolean(key, values[-1])
             elif key == "sort_key":
                 self.sort_keys = [self._column(names, v) for v in values]
+                if len(set(self.sort_keys)) < len(values):
+                    raise BadRequest("A sort_key is there twice.")
             elif key == "sort_dir":
                 self.sort_dirs = values
             elif key in TAG_FILTERS and "tags" in noun.fields:
                 self.tags[key] = [tag for value in values for tag in value.split(",")]
+                if len(self.tags[key]) > MOST_TAGS:
+                    raise BadRequest(f"{key} names more than {MOST_TAGS} tags.")
             elif names.get(key) and noun.fields[names[key]].items:
                 self.items[names[key]] = [_item(noun.fields[names[key]], value) for value in values]
             elif names.get(key) and noun.fields[names[key]].links is not None:
@@ -77,7 +84,7 @@ class Query:
         query = sa.select(self.noun.table).where(visible)
         for name, values in self.filters.items():
             f = self.noun.fields[name]
-            query = query.where(_filter(columns[name], f, values) if f.links is None else equals(self.noun, name, values))
+            query = query.where(_filter(self._said(name), f, values) if f.links is None else equals(self.noun, name, values))
         for key, tags in self.tags.items():
             each = [_holds(tx, columns.tags, None, tag) for tag in tags]
             together = sa.or_(*each) if key.endswith("any") else sa.and_(*each)
@@ -101,6 +108,13 @@ class Query:
         more = bool(limit and len(records) > limit)
         records = records[:limit]
         return (records[::-1] if self.reverse else records), more
+
+    def _said(self, name: str) -> Any:
+        """What the caller is told of an attribute: what a grant shows is shared, too."""
+        column = self.noun.table.c[name]
+        if name != self.noun.visible_if or not self.noun.visible_by:
+            return column
+        return sa.or_(column, self.noun.table.c.id.in_(granted_ids(self.noun, self._context)))
 
     def next_url(self, base: str, marker: str) -> str:
         rest = [(k, v) for k, v in self._args.items(multi=True) if k != "marker"]
@@ -136,8 +150,6 @@ def _filter(column: Any, f: Field, values: list[str]) -> sa.ColumnElement[bool]:
         if not all(v.lstrip("-").isdigit() and len(v) < 18 for v in values):
             raise BadRequest(f"{f.wire} is a number.")
         return column.in_([int(v) for v in values])
-    if any("\0" in v for v in values):
-        raise BadRequest(f"{f.wire} contains a NUL character.")
     condition = column.in_(values)
     return sa.or_(condition, column.is_(None)) if "" in values and f.nullable else condition
 
