@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import cloud, flows
+from bench import api, cloud, flows
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
     "cloud": (cloud.run, cloud.show),
+    "api": (api.run, api.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
