@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unryu.errors import BadRequest, Fault
 from unryu.resource import Resource
 from unryu.rest.body import MOST, validate
-from unryu.rest.described import Plain, described
+from unryu.rest.described import Plain, Several, described
 from unryu.rest.write import create, delete, update
 
 if TYPE_CHECKING:
@@ -26,17 +26,11 @@ KEYS = {"create": {"op", "kind", "as", "body"}, "update": {"op", "kind", "id", "
 
 def routes(api: "Api") -> None:
     nouns = {noun.kind: noun for noun in api.served}
-    text = {"type": "string"}
-    operation = Plain({
-        "type": "object", "required": ["op", "kind"], "additionalProperties": False,
-        "properties": {"op": {"enum": list(KEYS)}, "kind": {"enum": list(nouns)}, "id": text, "as": text,
-                       "body": {"type": "object", "description": "As in a call that does it to one."}},
-    })
     done = {"op": str, "kind": str, "id": str}
     result = (done, *({**done, noun.kind: noun} for noun in api.served))
 
     @described(f"Run up to {MOST} creates, updates and deletes: all of them or none.",
-               body={"transaction": {"operations": [operation]}},
+               body={"transaction": {"operations": Several(tuple(_drawn(op, api.served) for op in KEYS))}},
                answers={200: {"transaction": {"revision": int, "operations": [result]}}}, faults=(412,))
     def transaction() -> Any:
         context = api.context
@@ -53,6 +47,15 @@ def routes(api: "Api") -> None:
         return {"transaction": {"revision": tx.revision, "operations": results}}
 
     api.app.add_url_rule(f"{api.dialect.prefix}/transactions", "transaction", transaction, methods=["POST"])
+
+
+def _drawn(op: str, served: list[type[Resource]]) -> Plain:
+    """An operation, for the document."""
+    words = {"op": {"const": op}, "kind": {"enum": [noun.kind for noun in served if op in noun.verbs]}, "id": {"type": "string"},
+             "as": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+             "body": {"type": "object", "description": "As in a call that does it to one."}}
+    return Plain({"type": "object", "additionalProperties": False, "required": sorted({"op", "kind", "id"} & KEYS[op]),
+                  "properties": {word: schema for word, schema in words.items() if word in KEYS[op]}})
 
 
 def _operations(body: dict[str, Any]) -> list[Any]:

@@ -63,6 +63,13 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Several:
+    """In an example: a list of at least one of these, and no more than a call may have."""
+
+    item: Any
+
+
+@dataclass(frozen=True)
 class Plain:
     """In an example: a schema as it is."""
 

@@ -12,7 +12,7 @@ import pydantic
 from unryu.errors import Fault
 from unryu.resource import UNSET, Field, Resource, parts_of
 from unryu.rest.body import MOST, model
-from unryu.rest.described import Call, Given, Plain, Whole, described
+from unryu.rest.described import Call, Given, Plain, Several, Whole, described
 from unryu.rest.query import ARGUMENTS, TAG_FILTERS, filterable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _verbs(api: "Api", noun: type[Resource]) -> Iterator[tuple[str, Call]]:
     yield "list", Call(summary=f"List {many}.", answers={200: pages}, query=_filters(api, noun))
     yield "show", Call(summary=f"Show one {one}.", answers={200: {noun.kind: noun}}, query={"fields": [str]})
     yield "create", Call(summary=f"Create one {one}, or up to {MOST} in one call: all of them or none.",
-                         body=({noun.kind: Given(noun, "create")}, {noun.plural: [Given(noun, "create")]}),
+                         body=({noun.kind: Given(noun, "create")}, {noun.plural: Several(Given(noun, "create"))}),
                          answers={201: ({noun.kind: Whole(noun)}, {noun.plural: [Whole(noun)]})})
     yield "update", Call(summary=f"Change one {one}.", body={noun.kind: Given(noun, "update")},
                          answers={200: {noun.kind: Whole(noun)}}, guarded=guarded)
@@ -164,6 +164,8 @@ class _Document:
         """Of what is drawn as described.py says."""
         if isinstance(example, Plain):
             return dict(example.schema)
+        if isinstance(example, Several):
+            return {**self.schema([example.item]), "minItems": 1, "maxItems": MOST}
         if isinstance(example, dict):
             return _object({key: self.schema(value) for key, value in example.items()}, list(example))
         if isinstance(example, list):
