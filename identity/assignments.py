@@ -1,6 +1,6 @@
 """Who has which role where: given and taken one by one, and seen all together; and which role implies which."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import flask
@@ -10,7 +10,9 @@ from identity.nouns import Actor, Assignment, Implication, Role, Scope, assignme
 from identity.roles import effective
 from unryu.db import Tx
 from unryu.errors import BadRequest, Forbidden, NotFound
+from unryu.resource import Resource
 from unryu.rest import Api
+from unryu.rest.query import Query
 
 FILTERS = {"user.id": "user_id", "group.id": "group_id", "role.id": "role_id", "scope.project.id": "on_project",
            "scope.domain.id": "on_domain"}
@@ -25,6 +27,12 @@ def administrator(api: Api) -> None:
 def page(**items: Any) -> dict[str, Any]:
     """A list that has one page."""
     return {**items, "links": {"self": flask.request.url, "next": None, "previous": None}}
+
+
+def listed(api: Api, tx: Tx, noun: type[Resource], ids: Iterable[str]) -> dict[str, Any]:
+    """Those of a noun with these ids, filtered and in pages as any list of the noun."""
+    query = Query(noun, api.dialect.aliases, flask.request.args, api.context)
+    return api.page(tx, query, noun.table.c.id.in_(list(ids)))
 
 
 def routes(api: Api, url: Callable[[], str]) -> None:

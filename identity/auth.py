@@ -5,7 +5,7 @@ from typing import Any
 import flask
 import sqlalchemy as sa
 
-from identity.assignments import page
+from identity.assignments import listed, page
 from identity.catalog import Catalog
 from identity.description import ENDED, describe
 from identity.forms import ChangeForm, LoginForm, User, parsed
@@ -86,7 +86,7 @@ def own_routes(api: Api, login: Login, catalog: Catalog) -> None:
 
     def projects_of(user_id: str) -> Any:
         with api.database.reading() as tx:
-            return page(projects=api.views(tx, Project, projects(tx, user_id)))
+            return listed(api, tx, Project, (p.id for p in projects(tx, user_id)))
 
     @api.app.get(f"{prefix}/auth/projects")
     def own_projects() -> Any:
@@ -97,7 +97,7 @@ def own_routes(api: Api, login: Login, catalog: Catalog) -> None:
         user_id = api.context.user_id
         with api.database.reading() as tx:
             ids = {a.on_domain for a in of_user(tx, user_id) if a.on_domain and not a.inherited}
-            return page(domains=api.views(tx, Domain, tx.where("domain", id=ids, enabled=True)))
+            return listed(api, tx, Domain, (d.id for d in tx.where("domain", id=ids, enabled=True)))
 
     @api.app.get(f"{prefix}/auth/system")
     def own_system() -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from identity.assignments import administrator, page
+from identity.assignments import administrator, listed
 from identity.nouns import Group, Membership, User
 from unryu.db import Tx
 from unryu.errors import NotFound
@@ -48,13 +48,11 @@ def routes(api: Api) -> None:
         administrator(api)
         with api.database.reading() as tx:
             tx.need("group", group_id)
-            ids = {m.user_id for m in tx.where("membership", group_id=group_id)}
-            return page(users=api.views(tx, User, tx.where("user", id=ids)))
+            return listed(api, tx, User, (m.user_id for m in tx.where("membership", group_id=group_id)))
 
     @api.app.get(f"{prefix}/users/<user_id>/groups")
     def list_groups_of_user(user_id: str) -> Any:
         context = api.context
         with api.database.reading() as tx:
             seen(tx, "user", user_id, context)
-            ids = {m.group_id for m in tx.where("membership", user_id=user_id)}
-            return page(groups=api.views(tx, Group, tx.where("group", id=ids)))
+            return listed(api, tx, Group, (m.group_id for m in tx.where("membership", user_id=user_id)))

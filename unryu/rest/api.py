@@ -100,11 +100,14 @@ class Api:
         query = Query(noun, self.dialect.aliases, flask.request.args, context)
         self._make_defaults(noun, query.filters.get("project_id", []))
         with self.database.reading() as tx:
-            records, more = query.run(tx, visible_rows(noun, context))
-            views = self.views(tx, noun, records, query.fields)
-        page = flask.request.url
+            return self.page(tx, query, visible_rows(noun, context))
+
+    def page(self, tx: Tx, query: Query, among: Any) -> dict[str, Any]:
+        """The page that a list request asks for, of the rows that this condition of SQL leaves."""
+        records, more = query.run(tx, among)
+        views = self.views(tx, query.noun, records, query.fields)
         following = query.next_url(flask.request.base_url, records[-1].id) if more else None
-        return {noun.plural: views, **self.dialect.links(noun, page, following)}
+        return {query.noun.plural: views, **self.dialect.links(query.noun, flask.request.url, following)}
 
     def _make_defaults(self, noun: type[Resource], asked: list[str]) -> None:
         """Whoever looks finds what every project has from the start: of his own, or of the one that he may ask about."""
