@@ -5,13 +5,15 @@ from typing import Any
 import flask
 
 import controller.features  # noqa: F401 - the nouns that it serves
+from controller import availability, quotas
 from unryu.auth import Tokens
 from unryu.db import Database
 from unryu.errors import Fault
 from unryu.resource import Resource
 from unryu.rest import Api, Dialect, described, openapi
 
-# Listed only when the data path, or the API, really does it.
+# Listed only when the data path, or the API, really does it. So `security-group` and what goes with it (address groups,
+# stateless groups) are not, until flows obey the rules: the clients use these nouns without asking.
 EXTENSIONS = {
     "agent": "Agents of the hosts",
     "binding": "Port binding: the host of a port",
@@ -27,6 +29,7 @@ EXTENSIONS = {
     "standard-attr-revisions": "Revision numbers",
     "standard-attr-tag": "Tags",
     "standard-attr-timestamp": "created_at and updated_at",
+    "unryu-rule-sets": "All rules of a security group in one call",
     "unryu-transactions": "Several nouns in one call, all or none",
 }
 
@@ -45,6 +48,8 @@ DIALECT = Dialect(prefix="/v2.0", update="PUT", fault=fault, links=links, aliase
 
 def application(database: Database, tokens: Tokens) -> Any:
     api = Api("network", DIALECT, database, tokens)
+    quotas.routes(api)
+    availability.routes(api)
     extensions = {
         alias: {"alias": alias, "name": alias, "description": text, "updated": "2026-11-21T00:00:00-00:00", "links": []}
         for alias, text in EXTENSIONS.items()

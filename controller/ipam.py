@@ -1,8 +1,18 @@
 """Addresses: pure choice within a subnet; `tx.allocate` is the judge."""
 
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+    summarize_address_range,
+)
 
 from typing_extensions import TypedDict
 
@@ -17,6 +27,13 @@ WINDOW = 256  # candidates asked about at a time
 class Pool(TypedDict):
     start: str
     end: str
+
+
+def ip_version(value: int) -> int:
+    """Check a version (for `field(check=…)`)."""
+    if value not in (4, 6):
+        raise ValueError(f"{value} is neither 4 nor 6")
+    return value
 
 
 def address(value: str | None) -> str | None:
@@ -135,8 +152,43 @@ def this_address(network: Network, wanted: str) -> Callable[[Taken], str]:
     return choose
 
 
-def eui64(network: IPv6Network, mac: str) -> str:
+def eui64(cidr: str, mac: str) -> str:
     """The SLAAC address of a MAC (RFC 4291, appendix A)."""
     octets = bytes.fromhex(mac.replace(":", ""))
     interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
-    return str(network[int.from_bytes(interface, "big")])
+    return str(ip_network(cidr)[int.from_bytes(interface, "big")])
+
+
+def without(prefixes: Iterable[str], gone: Iterable[str]) -> list[str]:
+    """What is left of some prefixes (of one version, none overlapping) when others are taken out; in order."""
+    left: list[str] = []
+    whole = sorted(map(ip_network, prefixes), key=_first)
+    same = [network for network in map(ip_network, gone) if whole and network.version == whole[0].version]
+    holes = [(_first(hole), _last(hole)) for hole in collapse_addresses(same)]  # type: ignore[type-var]
+    for prefix in whole:
+        kind, place, last = type(prefix.network_address), _first(prefix), _last(prefix)
+        for low, high in holes[bisect_left(holes, place, key=lambda hole: hole[1]):]:
+            if low > last:
+                break
+            if low > place:
+                left += map(str, summarize_address_range(kind(place), kind(low - 1)))
+            place = high + 1
+        if place <= last:
+            left += map(str, summarize_address_range(kind(place), kind(last)))
+    return left
+
+
+def free_prefix(prefixes: Iterable[str], taken: Iterable[str], length: int) -> str | None:
+    """The lowest network of this prefix length in one of the prefixes that overlaps none of those taken."""
+    for free in map(ip_network, without(prefixes, taken)):
+        if free.prefixlen <= length:
+            return f"{free.network_address}/{length}"
+    return None
+
+
+def _first(network: Network) -> int:
+    return int(network.network_address)
+
+
+def _last(network: Network) -> int:
+    return int(network.broadcast_address)

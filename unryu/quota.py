@@ -35,6 +35,14 @@ def used(tx: Tx, noun: type[Resource], project_id: str | None) -> int:
     return tx.connection.execute(count).scalar_one()
 
 
+def set_limit(tx: Tx, noun: type[Resource], project_id: str, limit: int) -> None:
+    tx.serialize(f"quota {noun.kind} {project_id}")
+    for own in tx.where("quota", project_id=project_id, resource=noun.kind):
+        tx.update(own, limit=limit)
+        return
+    tx.insert(Quota(project_id=project_id, resource=noun.kind, limit=limit))
+
+
 def check(tx: Tx, noun: type[Resource], project_id: str | None, more: int = 1) -> None:
     """One more, or so many, please: 409 where that is more than the project may have."""
     if noun.quota is None or more <= 0:

@@ -3,6 +3,20 @@
 The modules below are ours; others come in by the entry point group `unryu.features`.
 """
 
-from controller.features import agents, broadcast, neighbours, networks, ports, subnets, tunnels
+from controller.features import (
+    address_groups,
+    address_scopes,
+    agents,
+    broadcast,
+    neighbours,
+    networks,
+    ports,
+    rbac,
+    security_groups,
+    subnet_pools,
+    subnets,
+    tunnels,
+)
 
-__all__ = ["agents", "broadcast", "neighbours", "networks", "ports", "subnets", "tunnels"]
+__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "neighbours", "networks", "ports", "rbac",
+           "security_groups", "subnet_pools", "subnets", "tunnels"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import NETWORK_NUMBERS, VNI, free_number, this_number
+from controller.zones import ZONE, zone_hints
 from unryu.errors import Conflict
 from unryu.resource import Resource, between, field, one_of
 
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
     from unryu.db import Tx
 
 
-class Network(Resource, kind="network", service="network", visible_if="shared"):
+LEAST_MTU = 1280  # of a network with IPv6 (RFC 8200)
+
+
+class Network(Resource, kind="network", service="network", visible_if="shared", visible_by="rbac_policy", quota=100):
     admin_state_up: bool = field(True, put=True)
     shared: bool = field(False, put=True, admin=True, inert=True)
     mtu: int = field(1450, put=True, check=between(68, 65535))
@@ -21,8 +25,10 @@ class Network(Resource, kind="network", service="network", visible_if="shared"):
                             check=between(VNI.start, VNI.stop - 1))
     number: int = field(0, post=False, internal=True)
     """The word that names the network inside a host: what its packets carry across patch ports."""
+    availability_zone_hints: list[str] = field([], check=zone_hints, inert=True)
     status: str = field("ACTIVE", observed=True, inert=True)
-    adds = {"subnets": [str], "provider:physical_network": str | None}
+    adds = {"subnets": [str], "availability_zones": [str], "ipv4_address_scope": str | None, "ipv6_address_scope": str | None,
+            "provider:physical_network": str | None}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         choose = free_number(VNI, "VNI") if self.vni is None else this_number(self.vni, "VNI")
@@ -32,19 +38,22 @@ class Network(Resource, kind="network", service="network", visible_if="shared"):
         )
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
-        if before.shared and not self.shared:
-            strangers = [p for p in tx.where("port", network_id=self.id) if p.project_id != self.project_id]
-            if strangers:
-                raise Conflict(f"Network {self.id} cannot stop being shared: port {strangers[0].id} of another project "
-                               f"is on it.", "InvalidSharedSetting")
+        if self.mtu < LEAST_MTU <= before.mtu and tx.where("subnet", network_id=self.id, ip_version=6):
+            raise Conflict(f"Network {self.id} has IPv6 subnets, which need an MTU of {LEAST_MTU}.", "NetworkMTUSubnetConflict")
         return self
 
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
-        lists: dict[str, dict[str, Any]] = {r.id: {"subnets": []} for r in records}
-        for subnet in tx.where("subnet", network_id=list(lists)) if records else ():
-            lists[subnet.network_id]["subnets"].append(subnet.id)
+        views: dict[str, dict[str, Any]] = {r.id: {
+            "subnets": [], "availability_zones": [ZONE], "ipv4_address_scope": None, "ipv6_address_scope": None} for r in records}
+        subnets = tx.where("subnet", network_id=list(views)) if records else []
+        pools = {s.subnetpool_id for s in subnets if s.subnetpool_id}
+        scopes = {pool.id: pool.address_scope_id for pool in tx.where("subnetpool", id=pools)} if pools else {}
+        for subnet in subnets:
+            view = views[subnet.network_id]
+            view["subnets"].append(subnet.id)
+            view[f"ipv{subnet.ip_version}_address_scope"] = scopes.get(subnet.subnetpool_id)
         if context.is_admin:
-            for view in lists.values():
+            for view in views.values():
                 view["provider:physical_network"] = None
-        return lists
+        return views

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, NotRequired, Self
 
@@ -10,7 +11,7 @@ from typing_extensions import TypedDict
 from controller.allocate import mac as new_mac
 from controller.derive import Here, Net, derives, own_host
 from controller.flow import ETH_DST, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
-from controller.ipam import address, free_address, this_address
+from controller.ipam import address, eui64, free_address, this_address
 from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, OUT_PORT, OUTPUT
 from unryu.errors import BadRequest, Conflict
 from unryu.resource import UNSET, Resource, field
@@ -48,22 +49,30 @@ def fixed_ips(values: list[FixedIP]) -> list[FixedIP]:
     return values
 
 
+def each_once(values: list[str]) -> list[str]:
+    return sorted(set(values))
+
+
 class Port(Resource, kind="port", service="network", unique_together=(("network_id", "mac_address"),)):
     network_id: str = field(ref="network", required=True, length=64)
     admin_state_up: bool = field(True, put=True)
     mac_address: str = field(put=True, check=mac_address, length=17)
     fixed_ips: list[FixedIP] = field(put=True, check=fixed_ips)
+    security_groups: list[str] = field(ref="security_group", put=True, check=each_once)
     device_id: str = field("", put=True, inert=True, index=True)
     device_owner: str = field("", put=True, inert=True)
     binding_host_id: str = field("", wire="binding:host_id", put=True, admin=True, hidden=True, index=True)
     vnic_type: str = field("normal", wire="binding:vnic_type", put=True, inert=True)
     status: str = field("DOWN", observed=True, inert=True)
+    adds = {"binding:vif_type": str, "binding:vif_details": dict[str, Any], "binding:profile": dict[str, Any]}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         # Whoever deletes the network or one of its subnets waits for us, or we find it gone.
         tx.lock("network", self.network_id, shared=True)
-        return self.replace(mac_address=self._mac(tx),
-                            fixed_ips=self._take(tx, self._wanted(tx, self.fixed_ips)))
+        port = self.replace(mac_address=self._mac(tx), security_groups=self._groups(tx))
+        subnets = port._subnets(tx)
+        wanted = port._any(subnets) if self.fixed_ips is UNSET else port._asked(subnets)
+        return port.replace(fixed_ips=port._take(tx, [*wanted, *port._made(subnets)]))
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
         if self.mac_address != before.mac_address:
@@ -71,14 +80,25 @@ class Port(Resource, kind="port", service="network", unique_together=(("network_
                 raise Conflict(f"Port {self.id} is bound to {before.binding_host_id}: its MAC address cannot change.",
                                "PortBound")
             self._mac(tx)
-        if self.fixed_ips == before.fixed_ips:
+        if self.fixed_ips == before.fixed_ips and self.mac_address == before.mac_address:
             return self
-        kept = [f for f in before.fixed_ips if any(_same(f, wanted) for wanted in self.fixed_ips)]
-        for gone in before.fixed_ips:
-            if gone not in kept:
-                tx.release(f"subnet:{gone['subnet_id']}", gone["ip_address"])
-        fresh = [wanted for wanted in self.fixed_ips if not any(_same(f, wanted) for f in kept)]
-        return self.replace(fixed_ips=kept + self._take(tx, self._wanted(tx, fresh)))
+        subnets = self._subnets(tx, before.fixed_ips)
+        left, fresh = list(before.fixed_ips), []
+        # An address that is wanted as it is before any that would do, so that it is not taken for another.
+        wishes = [*self._asked(subnets, before.fixed_ips), *self._made(subnets)]
+        for wish in sorted(wishes, key=lambda wish: wish.ip is None):
+            had = next((f for f in left if wish.meets(f)), None)
+            if had:
+                left.remove(had)
+            else:
+                fresh.append(wish)
+        for gone in left:
+            tx.release(f"subnet:{gone['subnet_id']}", gone["ip_address"])
+        return self.replace(fixed_ips=[f for f in before.fixed_ips if f not in left] + self._take(tx, fresh))
+
+    def fits(self, subnet: Any) -> bool:
+        """May it have an address of this subnet?"""
+        return not subnet.service_types or self.device_owner in subnet.service_types
 
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
@@ -102,45 +122,87 @@ class Port(Resource, kind="port", service="network", unique_together=(("network_
             raise Conflict(f"Unable to generate unique mac on network {self.network_id}.", "MacAddressGenerationFailure")
         return free[0]
 
-    def _wanted(self, tx: "Tx", given: list[FixedIP]) -> list[tuple[Any, str | None]]:
-        """(subnet, address or None for any), from what was asked for; one of each IP version where nothing was."""
-        subnets = tx.where("subnet", network_id=self.network_id)
-        if given is UNSET:
-            first: dict[int, Any] = {}
-            for subnet in subnets:
-                if subnet.allocation_pools:
-                    first.setdefault(subnet.ip_version, subnet)
-            return [(first[version], None) for version in sorted(first)]
+    def _groups(self, tx: "Tx") -> list[str]:
+        """Its project's default group where none was named; a port of the cloud itself (`network:dhcp`) is not guarded."""
+        if self.security_groups is not UNSET:
+            return self.security_groups
+        return [] if self.device_owner.startswith("network:") else [tx.default("security_group", self.project_id).id]
+
+    # its addresses
+
+    def _subnets(self, tx: "Tx", held: Sequence[FixedIP] = ()) -> list[Any]:
+        """Those of its network that it may, or does, have addresses of; those for ports of its kind first."""
+        mine = {f["subnet_id"] for f in held}
+        subnets = [s for s in tx.where("subnet", network_id=self.network_id) if self.fits(s) or s.id in mine]
+        return sorted(subnets, key=lambda s: not s.service_types)
+
+    def _any(self, subnets: list[Any]) -> list["Wish"]:
+        """An address of each IP version, of whichever subnet has one left, where nothing was asked for."""
+        versions: dict[int, list[Any]] = {}
+        for subnet in subnets:
+            if subnet.allocation_pools and not subnet.self_made:
+                versions.setdefault(subnet.ip_version, []).append(subnet)
+        return [Wish(of) for _, of in sorted(versions.items())]
+
+    def _asked(self, subnets: list[Any], held: Sequence[FixedIP] = ()) -> list["Wish"]:
+        """What was asked for; but the addresses that it makes itself come in by `_made`."""
         by_id = {subnet.id: subnet for subnet in subnets}
-        wanted: list[tuple[Any, str | None]] = []
-        for item in given:
+        wishes = []
+        for item in self.fixed_ips:
             subnet_id, ip = item.get("subnet_id"), item.get("ip_address")
             if subnet_id is not None and subnet_id not in by_id:
-                raise BadRequest(f"Invalid input for operation: subnet {subnet_id} is not on network {self.network_id}.",
-                                 "InvalidInput")
+                raise BadRequest(f"Invalid input for operation: subnet {subnet_id} is not on network {self.network_id}, or not "
+                                 f"for ports of device_owner '{self.device_owner}'.", "InvalidInput")
             if subnet_id is None:
                 subnet_id = next((s.id for s in subnets if ip_address(ip or "") in ip_network(s.cidr)), None)
                 if subnet_id is None:
                     raise BadRequest(f"IP address {ip} is not a valid IP for any of the subnets on the network "
                                      f"{self.network_id}.", "InvalidIpForNetwork")
-            wanted.append((by_id[subnet_id], ip))
-        return wanted
+            subnet = by_id[subnet_id]
+            if not subnet.self_made or self._of_router:
+                wishes.append(Wish([subnet], ip))
+            elif ip not in (None, eui64(subnet.cidr, self.mac_address)) and item not in held:
+                raise BadRequest(f"IPv6 address {ip} cannot be given to a port on subnet {subnet.id}: there, addresses are made "
+                                 f"of MAC addresses.", "AllocationOnAutoAddressSubnet")
+        return wishes
 
-    def _take(self, tx: "Tx", wanted: list[tuple[Any, str | None]]) -> list[FixedIP]:
-        taken: list[FixedIP] = []
+    def _made(self, subnets: list[Any]) -> list["Wish"]:
+        """The addresses that a guest makes of its MAC, asked for or not."""
+        return [Wish([s], eui64(s.cidr, self.mac_address)) for s in subnets if s.self_made and not self._of_router]
+
+    @property
+    def _of_router(self) -> bool:
+        return self.device_owner.startswith("network:router")
+
+    def _take(self, tx: "Tx", wishes: Sequence["Wish"]) -> list[FixedIP]:
         # In one order for everybody, or two writers wait for each other's subnet.
-        for subnet in sorted({s.id for s, _ in wanted}):
-            tx.lock("subnet", subnet, shared=True)
-        for subnet, ip in sorted(wanted, key=lambda w: w[1] is None):  # asked-for addresses before any free one
-            choose = (this_address(ip_network(subnet.cidr), ip) if ip
-                      else free_address(subnet.id, subnet.allocation_pools))
-            taken.append({"subnet_id": subnet.id, "ip_address": tx.allocate(f"subnet:{subnet.id}", self.id, choose)})
-        return taken
+        ids = sorted({subnet.id for wish in wishes for subnet in wish.subnets})
+        there = {id for id in ids if tx.lock("subnet", id, shared=True) is not None}
+        # Asked-for addresses before any free one.
+        return [self._take_one(tx, [s for s in wish.subnets if s.id in there], wish.ip)
+                for wish in sorted(wishes, key=lambda wish: wish.ip is None)]
+
+    def _take_one(self, tx: "Tx", subnets: list[Any], ip: str | None) -> FixedIP:
+        for subnet in subnets:
+            choose = this_address(ip_network(subnet.cidr), ip) if ip else free_address(subnet.id, subnet.allocation_pools)
+            try:
+                return {"subnet_id": subnet.id, "ip_address": tx.allocate(f"subnet:{subnet.id}", self.id, choose)}
+            except Conflict:  # full: another one may have room
+                if subnet is subnets[-1]:
+                    raise
+        raise Conflict(f"A subnet of network {self.network_id} was deleted meanwhile.", "IpAddressGenerationFailure")
 
 
-def _same(held: FixedIP, wanted: FixedIP) -> bool:
-    """Does the address we have satisfy what is asked for?"""
-    return all(held[key] == value for key, value in wanted.items())  # type: ignore[literal-required]
+@dataclass(frozen=True)
+class Wish:
+    """An address of one of these subnets, the first that has one: this one, or any."""
+
+    subnets: Sequence[Any]
+    ip: str | None = None
+
+    def meets(self, held: FixedIP) -> bool:
+        """Is it what we have?"""
+        return self.ip in (None, held["ip_address"]) and held["subnet_id"] in (s.id for s in self.subnets)
 
 
 # A port's own two ends, on the host that it is bound to.
