@@ -1,5 +1,5 @@
 # `make demo` and `make test` are the two to begin with; both set up what they need (README.md).
-.PHONY: setup demo test check up down bench lock clean
+.PHONY: setup demo test drill check up down bench lock clean
 PYTHON = .venv/bin/python
 
 setup:
@@ -10,6 +10,10 @@ demo: setup  ## the main job on two hosts, step by step, and everything cleaned
 
 test: setup  ## everything, as root: real switches, whole small clouds, PostgreSQL
 	@$(PYTHON) -m pytest
+
+drill: setup  ## the random drills at full count
+	@UNRYU_REQUESTS=5000 $(PYTHON) -m pytest -s tests/test_schemathesis.py
+	@UNRYU_HISTORIES=200 $(PYTHON) -m pytest -s tests/controller/test_history.py
 
 check: setup  ## the quick loop: style, types, and what needs no switch
 	@.venv/bin/ruff check

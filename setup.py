@@ -11,12 +11,12 @@ setup(
     include_package_data=True,
     package_data={"unryu": ["migrations/*.py", "migrations/*.mako", "migrations/versions/*.py"]},
     install_requires=[
-        "alembic", "argon2-cffi", "click", "cryptography", "Flask", "gunicorn", "msgpack", "netaddr",
+        "alembic", "argon2-cffi", "click", "cryptography", "Flask", "gunicorn", "markdown-it-py", "msgpack", "netaddr",
         "openstacksdk", "os-ken", "oslo.policy", "prometheus-client", "psycopg[binary]", "pydantic", "pydantic-settings",
         "pyroute2", "python-openstackclient", "PyYAML", "rich", "SQLAlchemy", "structlog",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "ruff", "scapy", "types-PyYAML"],
+        "test": ["hypothesis", "mypy", "openapi-spec-validator", "pytest", "ruff", "scapy", "schemathesis", "types-PyYAML"],
     },
     entry_points={
         "console_scripts": ["unryu = unryu.cli:main"],
