@@ -16,19 +16,30 @@ from unryu.rest import Api, Dialect, described, openapi
 # stateless groups) are not, until flows obey the rules: the clients use these nouns without asking.
 EXTENSIONS = {
     "agent": "Agents of the hosts",
+    "availability_zone": "Availability Zone",
     "binding": "Port binding: the host of a port",
+    "default-subnetpools": "A subnet pool that is taken when none is named",
     "filter-validation": "Filters are validated",
     "net-mtu": "MTU of a network",
     "net-mtu-writable": "MTU of a network may be set",
+    "network-ip-availability": "Addresses of networks, and how many are in use",
+    "network_availability_zone": "Availability zones of a network",
     "pagination": "Lists in pages",
     "project-id": "project_id beside tenant_id",
     "provider": "VNI of a network",
+    "quota_details": "Quotas, and what is in use of them",
+    "quotas": "Quotas",
+    "rbac-policies": "Networks that other projects may use",
+    "rbac-subnetpool": "Subnet pools that other projects may use",
     "revision-if-match": "If-Match with revision_number",
     "sorting": "Lists in order",
     "standard-attr-description": "Descriptions",
     "standard-attr-revisions": "Revision numbers",
     "standard-attr-tag": "Tags",
     "standard-attr-timestamp": "created_at and updated_at",
+    "subnet-service-types": "Subnets for ports of some device_owners only",
+    "subnet_allocation": "Subnets from pools",
+    "subnetpool-prefix-ops": "Prefixes added to subnet pools and removed one by one",
     "unryu-rule-sets": "All rules of a security group in one call",
     "unryu-transactions": "Several nouns in one call, all or none",
 }
@@ -51,7 +62,7 @@ def application(database: Database, tokens: Tokens) -> Any:
     quotas.routes(api)
     availability.routes(api)
     extensions = {
-        alias: {"alias": alias, "name": alias, "description": text, "updated": "2026-11-21T00:00:00-00:00", "links": []}
+        alias: {"alias": alias, "name": text, "description": text, "updated": "2026-11-21T00:00:00-00:00", "links": []}
         for alias, text in EXTENSIONS.items()
     }
 

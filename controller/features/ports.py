@@ -53,7 +53,7 @@ def each_once(values: list[str]) -> list[str]:
     return sorted(set(values))
 
 
-class Port(Resource, kind="port", service="network", unique_together=(("network_id", "mac_address"),)):
+class Port(Resource, kind="port", service="network", quota=500, unique_together=(("network_id", "mac_address"),)):
     network_id: str = field(ref="network", required=True, length=64)
     admin_state_up: bool = field(True, put=True)
     mac_address: str = field(put=True, check=mac_address, length=17)

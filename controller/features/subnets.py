@@ -72,7 +72,7 @@ def service_types(values: list[str]) -> list[str]:
     return sorted(set(values))
 
 
-class Subnet(Resource, kind="subnet", service="network", visible_with="network_id"):
+class Subnet(Resource, kind="subnet", service="network", visible_with="network_id", quota=100):
     network_id: str = field(ref="network", own=True, ondelete="cascade", required=True, length=64)
     ip_version: int = field(required=True, check=ip_version)
     cidr: str = field(check=cidr)
