@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def cidrs(values: list[str]) -> list[str]:
     """Networks, each once, in the order given."""
-    networks = {}
+    networks: dict[str, None] = {}
     for value in values:
         try:
             networks[str(ip_network(value, strict=False))] = None

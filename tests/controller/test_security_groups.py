@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from controller.picture import Picture
 from tests.controller.test_api import Api, Json
 from tests.inprocess import ADMIN, ALT, READER, fresh_database
+from tests.postgres import Postgres
 from unryu import journal
+from unryu.db import Database, upgrade
 from unryu.resource import nouns
 
 WEB: Json = {"direction": "ingress", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
@@ -74,6 +77,7 @@ def test_a_project_finds_its_default_group_when_it_first_looks(api: Api) -> None
     assert len(api("GET", "/security-group-rules", token="eve:eve:reader").json["security_group_rules"]) == 4
     [asked] = api("GET", "/security-groups?project_id=carol", token=ADMIN).json["security_groups"]
     assert asked["project_id"] == "carol"
+    api.refused(400, "NUL", "GET", "/security-groups?project_id=%00", token=ADMIN)
 
 
 def test_a_new_group_lets_everything_out_and_nothing_in(api: Api) -> None:
@@ -344,6 +348,69 @@ def test_the_picture_knows_a_groups_ports(api: Api, group: str) -> None:
     feed.close()
     assert [p.id for p in picture.where("port", security_groups=group)] == [second]
     assert ("where", "port", "security_groups", group) in touched
+
+
+# shared with others
+
+
+def test_a_group_shared_by_a_policy(api: Api, group: str) -> None:
+    port = {"network_id": api.make("network", ALT)["id"], "security_groups": [group]}
+    api.refused(404, "could not be found", "POST", "/ports", {"port": port}, token=ALT)
+    policy = api.make("rbac_policy", object_type="security_group", object_id=group, action="access_as_shared",
+                      target_tenant="alt")
+    used = api.make("port", ALT, **port)
+    seen = show(api, group, token=ALT)
+    assert used["security_groups"] == [group] and len(seen["security_group_rules"]) == 2
+    rules = api("GET", f"/security-group-rules?security_group_id={group}", token=ALT).json["security_group_rules"]
+    assert rules == seen["security_group_rules"]
+    api.refused(403, "another project", "PUT", f"/security-groups/{group}", {"security_group": {"name": "mine"}}, token=ALT)
+    api.refused(403, "another project", "PUT", f"/security-groups/{group}/rules", {"security_group_rules": []}, token=ALT)
+    rule = {"security_group_rule": {"security_group_id": group, **WEB}}
+    api.refused(403, "another project", "POST", "/security-group-rules", rule, token=ALT)
+    api.refused(409, "alt", "DELETE", f"/rbac-policies/{policy['id']}")
+    assert api("DELETE", f"/ports/{used['id']}", token=ALT).status_code == 204
+    assert api("DELETE", f"/rbac-policies/{policy['id']}").status_code == 204
+    api.refused(404, "could not be found", "GET", f"/security-groups/{group}", token=ALT)
+
+
+# many writers
+
+
+@pytest.fixture
+def on_postgres() -> Iterator[Api]:
+    with Postgres() as server, server.database() as url:
+        upgrade(url)
+        database = Database(url)
+        yield Api(database)
+        database.close()
+
+
+@pytest.mark.system
+def test_writers_at_once_on_postgresql(on_postgres: Api) -> None:
+    api = on_postgres
+    network = api.make("network")["id"]
+
+    def at_once(*calls: tuple[Any, ...]) -> list[int]:
+        with ThreadPoolExecutor(8) as pool:
+            return [answer.status_code for answer in pool.map(lambda call: api(*call), calls)]
+
+    assert set(at_once(*[("POST", "/ports", {"port": {"network_id": network}})] * 8)) == {201}
+    assert default(api)["name"] == "default"  # one
+
+    one, other = (api.make("security_group")["id"] for _ in range(2))
+    for n in range(10):  # rules that name the other group, replaced and added at the same time
+        rules = {"security_group_rules": [{**WEB, "port_range_max": 80 + n, "remote_group_id": g} for g in (one, other)]}
+        rule = {**WEB, "protocol": "udp", "port_range_max": 80 + n, "remote_group_id": one, "security_group_id": other}
+        assert at_once(("PUT", f"/security-groups/{one}/rules", rules), ("PUT", f"/security-groups/{other}/rules", rules),
+                       ("POST", "/security-group-rules", {"security_group_rule": rule})) == [200, 200, 201]
+
+    for _ in range(10):  # a group is deleted while a port comes into it
+        group = api.make("security_group")["id"]
+        made, gone = at_once(("POST", "/ports", {"port": {"network_id": network, "security_groups": [group]}}),
+                             ("DELETE", f"/security-groups/{group}"))
+        assert (made, gone) in ((201, 409), (404, 204), (409, 204))
+    groups = {g["id"] for g in api("GET", "/security-groups").json["security_groups"]}
+    assert all(set(p["security_groups"]) <= groups for p in api("GET", "/ports").json["ports"])
 
 
 # address groups

@@ -98,9 +98,15 @@ class Api:
         context = self.context
         self.policy.check(context, "list", noun.kind)
         query = Query(noun, self.dialect.aliases, flask.request.args, context)
-        self._make_defaults(noun, query.filters.get("project_id", []))
         with self.database.reading() as tx:
-            return self.page(tx, query, visible_rows(noun, context))
+            page = self.page(tx, query, visible_rows(noun, context))
+            lacking = self._lacking(tx, query)
+        if not lacking:
+            return page
+        with self.database.transaction(context) as tx:
+            for kind, project_id in lacking:
+                tx.default(kind, project_id)
+        return self._list(noun)
 
     def page(self, tx: Tx, query: Query, among: Any) -> dict[str, Any]:
         """The page that a list request asks for, of the rows that this condition of SQL leaves."""
@@ -109,18 +115,13 @@ class Api:
         following = query.next_url(flask.request.base_url, records[-1].id) if more else None
         return {query.noun.plural: views, **self.dialect.links(query.noun, flask.request.url, following)}
 
-    def _make_defaults(self, noun: type[Resource], asked: list[str]) -> None:
-        """Whoever looks finds what every project has from the start: of his own, or of the one that he may ask about."""
-        context = self.context
-        project_id = asked[0] if len(asked) == 1 and context.is_admin else context.project_id
-        kinds = [kind for kind in (noun.kind, *(f.ref for f in noun.fields.values() if f.part))
-                 if kind and nouns[kind].default_if]
-        for kind in kinds if project_id else ():
-            with self.database.reading() as tx:
-                there = tx.find_default(kind, project_id)
-            if not there:
-                with self.database.transaction(context) as tx:
-                    tx.default(kind, project_id)
+    def _lacking(self, tx: Tx, query: Query) -> list[tuple[str, str]]:
+        """(kind, project) of what whoever looks must find from the start: his own, or what an administrator asks about."""
+        asked = query.filters.get("project_id", [])
+        project_id = asked[0] if len(asked) == 1 and self.context.is_admin else self.context.project_id
+        kinds = [query.noun.kind, *(f.ref or "" for f in query.noun.fields.values() if f.part)]
+        return [(kind, project_id) for kind in kinds
+                if project_id and nouns[kind].default_if and not tx.find_default(kind, project_id)]
 
     def _show(self, noun: type[Resource], id: str) -> Any:
         context = self.context

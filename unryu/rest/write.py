@@ -68,9 +68,9 @@ def replace(tx: Tx, noun: type[Resource], id: str, part: Field, given: list[dict
     quota.check(tx, child, whole.project_id, more=len(new) - len(gone))
     for record in gone:
         tx.delete(record)
-    kept = [tx.update(record, **{n: getattr(wanted[key], n) for n, f in child.fields.items() if f.put})
-            for key, record in have.items() if key in wanted]
-    parts = [*kept, *(tx.insert(record) for record in new)]
+    writable = [name for name, f in child.fields.items() if f.put]
+    parts = [*(_changed(tx, record, wanted[key], writable) for key, record in have.items() if key in wanted),
+             *(tx.insert(record) for record in new)]
     if tx.entries:
         tx.touch(noun.kind, id)
     return parts
@@ -91,6 +91,11 @@ def _share(tx: Tx, before: Any, after: Any) -> None:
                            f"{sorted(users)[0]}.", "InvalidSharedSetting")
         for grant in tx.where(after.visible_by, **to_all):
             tx.delete(grant)
+
+
+def _changed(tx: Tx, record: Resource, wanted: Resource, names: list[str]) -> Any:
+    changes = {name: getattr(wanted, name) for name in names if getattr(wanted, name) != getattr(record, name)}
+    return tx.update(record, **changes) if changes else record
 
 
 def _key(record: Resource) -> tuple[Any, ...]:
