@@ -203,8 +203,13 @@ class Api:
         """A body whose second names (`tenant_id`) are the first ones."""
         if not isinstance(item, dict):
             return item
-        aliases = self.dialect.aliases
-        return {aliases.get(k, k) if aliases.get(k) not in item else k: v for k, v in item.items()}
+        for alias, name in self.dialect.aliases.items():
+            if alias in item:
+                rest = {k: v for k, v in item.items() if k != alias}
+                if rest.setdefault(name, item[alias]) != item[alias]:
+                    raise BadRequest(f"{alias} and {name} are the same, and here they differ.")
+                item = rest
+        return item
 
     def _before(self) -> None:
         flask.g.started = time.perf_counter()

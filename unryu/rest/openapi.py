@@ -49,11 +49,6 @@ def serve(api: "Api", title: str) -> None:
         return html(document())
 
 
-def undescribed(api: "Api") -> list[str]:
-    """The routes that the document lacks, because nobody said what they do."""
-    return [f"{method} {rule}" for rule, method, _, call in _routes(api) if call is None]
-
-
 def sentence(noun: type[Resource]) -> str:
     """What a noun is: the first line of its own words, else of its file's."""
     own = noun.__doc__ or ""

@@ -1,5 +1,6 @@
 """Lists: filters, fields, order and pages, from the arguments of a request to SQL."""
 
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from unryu.resource import Field, Resource
 from unryu.scope import granted_ids
 
 MAX_LIMIT = 10_000
+NUMBER = re.compile("-?[0-9]{1,18}")
 MOST_TAGS = 100  # in one filter
 TAG_FILTERS = ("tags", "tags-any", "not-tags", "not-tags-any")
 ARGUMENTS: dict[str, Any] = {
@@ -147,7 +149,7 @@ def _filter(column: Any, f: Field, values: list[str]) -> sa.ColumnElement[bool]:
     if f.plain is bool:
         return column.in_([_boolean(f.wire, v) for v in values])
     if f.plain is int:
-        if not all(v.lstrip("-").isdigit() and len(v) < 18 for v in values):
+        if not all(NUMBER.fullmatch(v) for v in values):
             raise BadRequest(f"{f.wire} is a number.")
         return column.in_([int(v) for v in values])
     condition = column.in_(values)
@@ -180,6 +182,6 @@ def _boolean(key: str, value: str) -> bool:
 
 
 def _limit(value: str) -> int | None:
-    if not value.isdigit() or len(value) > 9:
+    if not NUMBER.fullmatch(value) or value.startswith("-"):
         raise BadRequest(f"limit is a number of items, not '{value}'.")
     return int(value) or None

@@ -119,7 +119,9 @@ def pages() -> Iterator[tuple[Path, str]]:
     rooms = Rooms(database)
     for point in sorted(entry_points(group="unryu.apis")):
         rooms.add(point.name, point.load()(database, Tokens(lambda token: None)))
-        yield PAGES / f"{point.name}.md", markdown(Client(rooms).get(f"/{point.name}/openapi.json").get_json())
+        answer = Client(rooms).get(f"/{point.name}/openapi.json")
+        if answer.status_code == 200:
+            yield PAGES / f"{point.name}.md", markdown(answer.get_json())
 
 
 def main() -> None:
