@@ -9,7 +9,7 @@ from controller.zones import ZONE
 from unryu.db import Tx, not_found
 from unryu.errors import BadRequest, Conflict, Forbidden
 from unryu.resource import nouns
-from unryu.rest import Api, described
+from unryu.rest import Api, Asked, described
 
 USE = {"used_ips": int, "total_ips": int}
 OF_SUBNET = {"subnet_id": str, "subnet_name": str, "ip_version": int, "cidr": str, **USE}
@@ -28,7 +28,7 @@ def routes(api: Api) -> None:
 
     @api.app.get(f"{prefix}/network-ip-availabilities")
     @described("List how many addresses the networks have, and how many are in use.", query={**dict.fromkeys(FILTERS, str),
-               "ip_version": int, "fields": [str]}, answers={200: {"network_ip_availabilities": [OF_NETWORK]}})
+               "ip_version": int, "fields": [str]}, answers={200: {"network_ip_availabilities": [Asked(OF_NETWORK)]}})
     def list_network_ip_availabilities() -> Any:
         must_be_admin()
         asked = _arguments(*FILTERS, "ip_version")
@@ -41,7 +41,7 @@ def routes(api: Api) -> None:
 
     @api.app.get(f"{prefix}/network-ip-availabilities/<id>")
     @described("Show how many addresses a network has, and how many are in use.", query={"fields": [str]},
-               answers={200: {"network_ip_availability": OF_NETWORK}})
+               answers={200: {"network_ip_availability": Asked(OF_NETWORK)}})
     def show_network_ip_availability(id: str) -> Any:
         must_be_admin()
         with api.database.reading() as tx:
@@ -53,7 +53,7 @@ def routes(api: Api) -> None:
 
     @api.app.get(f"{prefix}/availability_zones")
     @described("List the availability zones.", query={"name": str, "resource": str, "state": str, "fields": [str]},
-               answers={200: {"availability_zones": [{"name": str, "resource": str, "state": str}]}})
+               answers={200: {"availability_zones": [Asked(dict.fromkeys(("name", "resource", "state"), str))]}})
     def list_availability_zones() -> Any:
         context, asked = api.context, _arguments("name", "resource", "state")
         fields = asked.pop("fields", [])

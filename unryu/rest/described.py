@@ -63,6 +63,13 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """In an example: an object of which only those keys are there that `fields` asked for."""
+
+    item: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Several:
     """In an example: a list of at least one of these, and no more than a call may have."""
 

@@ -12,7 +12,7 @@ import pydantic
 from unryu.errors import Fault
 from unryu.resource import UNSET, Field, Resource, parts_of
 from unryu.rest.body import MOST, model
-from unryu.rest.described import Call, Given, Plain, Several, Whole, described
+from unryu.rest.described import Asked, Call, Given, Plain, Several, Whole, described
 from unryu.rest.query import ARGUMENTS, TAG_FILTERS, filterable
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ class _Document:
         """Of what is drawn as described.py says."""
         if isinstance(example, Plain):
             return dict(example.schema)
+        if isinstance(example, Asked):
+            return _object({key: self.schema(value) for key, value in example.item.items()}, [])
         if isinstance(example, Several):
             return {**self.schema([example.item]), "minItems": 1, "maxItems": MOST}
         if isinstance(example, dict):
