@@ -46,11 +46,15 @@ def network(own: RunningCloud) -> Iterator[str]:
 
 
 def pair(cloud: RunningCloud, network: str, number: int) -> tuple[str, str, str]:
-    """Two fresh guests on two hosts, both ports ACTIVE; the second's address."""
+    """Two fresh guests on two hosts, both ports ACTIVE; the second's address. They have not sent a packet: without IPv6
+    no guest reports its multicast groups, from which the switches would learn of each other."""
     sdk = cloud.connect()
     ports = [sdk.network.create_port(network_id=network) for _ in range(2)]
     names = f"a{number}", f"b{number}"
     for port, host, name in zip(ports, ("h1", "h2"), names, strict=True):
+        namespace = cloud.namespace(host).replace(f"-{host}", f"-{name}")
+        cloud.run("ip", "netns", "add", namespace)
+        cloud.run("ip", "netns", "exec", namespace, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
         cloud.plug(port.id, host, name)
     return *names, ports[1].fixed_ips[0]["ip_address"]
 
