@@ -7,6 +7,6 @@ from unryu.rest.write import create, delete, update
 from unryu.scope import owned, seen, visible_rows
 
 __all__ = [
-    "Api", "Asked", "Dialect", "Given", "Plain", "Several", "Whole", "create", "delete", "described", "owned", "seen", "text", "update",
-    "validate", "visible_rows",
+    "Api", "Asked", "Dialect", "Given", "Plain", "Several", "Whole", "create", "delete", "described", "owned", "seen", "text",
+    "update", "validate", "visible_rows",
 ]
