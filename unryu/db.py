@@ -276,7 +276,7 @@ class Tx:
         columns = allocations.c
         rows = self.connection.execute(sa.select(columns.pool, sa.func.count()).where(
             columns.pool.in_(list(pools))).group_by(columns.pool))
-        return dict(row.tuple() for row in rows)
+        return {row[0]: row[1] for row in rows}
 
     def release(self, pool: str, value: str) -> None:
         self.connection.execute(

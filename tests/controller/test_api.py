@@ -12,6 +12,7 @@ from controller.api import application
 from tests.inprocess import ADMIN, ALT, DEMO, READER, fresh_database, tokens
 from unryu import journal
 from unryu.db import Database
+from unryu.resource import nouns
 
 Json = dict[str, Any]
 
@@ -26,7 +27,7 @@ class Api:
         return self.client.open(f"/v2.0{path}", method=method, json=body, headers={**headers, **more.pop("headers", {})}, **more)
 
     def make(self, kind: str, token: str = DEMO, **values: Any) -> Json:
-        answer = self("POST", f"/{kind}s", {kind: values}, token)
+        answer = self("POST", nouns[kind].path, {kind: values}, token)
         assert answer.status_code == 201, answer.get_data(as_text=True)
         return answer.json[kind]
 
