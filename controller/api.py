@@ -19,6 +19,7 @@ EXTENSIONS = {
     "availability_zone": "Availability Zone",
     "binding": "Port binding: the host of a port",
     "default-subnetpools": "A subnet pool that is taken when none is named",
+    "extra_dhcp_opt": "DHCP options of a port",
     "filter-validation": "Filters are validated",
     "net-mtu": "MTU of a network",
     "net-mtu-writable": "MTU of a network may be set",

@@ -37,7 +37,7 @@ def serve() -> None:
     secret = Path(settings.secret_file or state_dir() / "secrets" / "agents").read_text().strip()
     database = Database()
     alone = _alone() if database.sqlite else None
-    loop = Loop(database, catalogue.values())
+    loop = Loop(database, catalogue.values(), secret)
     switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down)
     door = Door(address(settings.listen), secret, database, loop.switches, lambda: loop.ready)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,6 +6,8 @@
 Every read goes through `net` or `here` and is noted; when a revision touches a cell, only what read it runs again. A
 function under `@remembered` is a cell too: when it gives the same as before, its readers are left alone. Nothing else
 is invalidated by hand, and nobody writes an uninstall: what a unit no longer gives is gone.
+
+Beside flows a unit may yield answers: what the host's own agent says to a guest that asks. They are kept as flows are.
 """
 
 import functools
@@ -18,7 +20,30 @@ from controller.flow import Flow, cookie
 from controller.flow.words import feature_number
 from controller.picture import Cell, Picture
 
-Derivation = Callable[[Any, "Net", "Here"], Iterable[Flow]]
+BOOK = "book"
+"""Where answers stand, as flows stand on a bridge."""
+
+
+class Answer(NamedTuple):
+    """What the agent of a host answers a port there. Shaped as a flow is: its place in four parts, then its content."""
+
+    book: str
+    kind: str
+    port: str
+    part: str  # where a port has several of a kind
+    data: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self[1:4]
+
+
+def answer(kind: str, port: str, part: str = "", **data: Any) -> Answer:
+    """`data` is plain (strings, numbers, lists, dicts): it travels as JSON."""
+    return Answer(BOOK, kind, port, part, data)
+
+
+Derivation = Callable[[Any, "Net", "Here"], Iterable[Flow | Answer]]
 Placement = Callable[[Any, "Net"], Iterable[str]]
 
 
@@ -153,9 +178,9 @@ def its_hosts(network: Any, net: Net) -> Iterable[str]:
 
 # The engine.
 
-Key = tuple[int, int, bytes]
-Entry = tuple[int, Flow]
-"""(cookie, flow)"""
+Key = tuple[Any, ...]
+Entry = tuple[int, Any]
+"""(cookie, flow); of the book (0, answer)"""
 
 
 @dataclass
@@ -315,7 +340,7 @@ class Engine:
             if record is None:
                 return []
             here = Here(unit.host, self._net)
-            entries = [(cookie(feature.name, f), f) for f in feature.derive(record, self._net, here)]
+            entries = [_entry(feature, f) for f in feature.derive(record, self._net, here)]
             if len({f[:4] for _, f in entries}) < len(entries):
                 raise ValueError(f"{feature.name} claims one (table, priority, match) twice")
             return entries
@@ -376,9 +401,9 @@ class Engine:
         kept = {f[:4] for _, f in entries}
         for _, old in before:
             if old[:4] not in kept:
-                self._withdraw((unit.host, old.bridge, old.key), unit)
+                self._withdraw((unit.host, old[0], old.key), unit)
         for entry in entries:
-            self._stake((unit.host, entry[1].bridge, entry[1].key), unit, entry)
+            self._stake((unit.host, entry[1][0], entry[1].key), unit, entry)
 
     def _stake(self, place: tuple[str, str, Key], unit: Unit, entry: Entry) -> None:
         owner = self._owner.get(place)
@@ -420,11 +445,15 @@ def recompute(picture: Picture, features: Iterable[Feature]) -> dict[str, dict[s
     claims: dict[tuple[str, str, Key], dict[Unit, Entry]] = defaultdict(dict)
     for feature, record, host in _units(picture, net, features):
         for f in feature.derive(record, net, Here(host, net)):
-            claims[host, f.bridge, f.key][Unit(feature.name, record.id, host)] = (cookie(feature.name, f), f)
+            claims[host, f[0], f.key][Unit(feature.name, record.id, host)] = _entry(feature, f)
     wanted: dict[str, dict[str, dict[Key, Entry]]] = defaultdict(lambda: defaultdict(dict))
     for (host, bridge, key), units in claims.items():
         wanted[host][bridge][key] = units[min(units)]
     return wanted
+
+
+def _entry(feature: Feature, wanted: Flow | Answer) -> Entry:
+    return (cookie(feature.name, wanted) if isinstance(wanted, Flow) else 0), wanted
 
 
 def _units(picture: Picture, net: Net, features: Iterable[Feature]) -> Iterator[tuple[Feature, Any, str]]:

@@ -39,6 +39,7 @@ class Report(pydantic.BaseModel):
 
     host: str
     tunnel_ip: str
+    door: str = ""
     mappings: dict[str, str] = {}
     datapaths: dict[str, str]
     ofports: dict[str, dict[str, int]]
@@ -52,7 +53,7 @@ def take_report(database: Database, host: str, report: Report) -> dict[str, list
         if agent is None:
             agent = tx.insert(nouns["agent"](host=host, started_at=now()))
             log.info("a new host", host=host, tunnel_ip=report.tunnel_ip)
-        tx.update(agent, tunnel_ip=report.tunnel_ip, mappings=report.mappings, datapaths=report.datapaths,
+        tx.update(agent, tunnel_ip=report.tunnel_ip, door=report.door, mappings=report.mappings, datapaths=report.datapaths,
                   ofports=report.ofports, heartbeat_timestamp=tx.now.strftime("%Y-%m-%dT%H:%M:%S"))
         held = {v.port_id: v for v in tx.where("vif", agent_id=agent.id)}
         gone: dict[str, VifReport | None] = {port_id: None for port_id in held if port_id not in report.vifs}

@@ -1,4 +1,5 @@
-"""The loop: journal → picture → derive → push → realised. One thread owns picture and engine; one pushes per host.
+"""The loop: journal → picture → derive → push → realised. One thread owns picture and engine; two per host push: flows
+to its switches, and to its agent the book of what it answers guests.
 
 It is level-triggered: whatever wakes it, it looks at what is there. Nothing but this module calls `push`.
 """
@@ -12,7 +13,8 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
-from controller.derive import Change, Changes, Engine, Entry, Feature, Net, Unit, hosts_of_network, vif_of
+from controller.book import Courier
+from controller.derive import BOOK, Change, Changes, Engine, Entry, Feature, Net, Unit, hosts_of_network, vif_of
 from controller.flow import text
 from controller.openflow.app import Connection, ConnectionLost, NoAnswer
 from controller.openflow.push import PushFailed, Refused, push
@@ -172,16 +174,19 @@ BATCH = 500  # statuses in one transaction: what else wants to write waits no lo
 
 
 class Loop:
-    def __init__(self, database: Database, features: Iterable[Feature]) -> None:
+    def __init__(self, database: Database, features: Iterable[Feature], secret: str = "") -> None:
+        """`secret` is what agents want to see of who brings them their books."""
         self.database = database
+        self.secret = secret
         self.features = list(features)
         self.inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.pushers: dict[str, Pusher] = {}
+        self.couriers: dict[str, Courier] = {}
         self.statuses = Statuses(database)
         self.ready = False
         self._stopped = threading.Event()
-        self._waiting: dict[str, dict[str, int]] = {}
-        """Port → host → revision that the host must have confirmed for the port to be ACTIVE."""
+        self._waiting: dict[str, dict[str, tuple[int, int]]] = {}
+        """Port → host → revisions of flows and book that the host must have confirmed for the port to be ACTIVE."""
         self._bridges: dict[int, tuple[str, str]] = {}
         self._errors: dict[tuple[str, str, Any], list[Unit]] = {}
         self.feed = journal.Feed(database, since=0)
@@ -207,10 +212,17 @@ class Loop:
             {"host": host, "bridge": bridge, "dpid": f"{dpid:016x}",
              "connected": bool((p := self.pushers.get(host)) and p.switches[bridge].connection),
              "wanted": self.picture.revision,
-             # A host that no change since has concerned is where everybody is.
-             "realised": 0 if not p or not p.realised else self.picture.revision if p.realised >= p.sent else p.realised}
+             "realised": self._realised(host)}
             for dpid, (host, bridge) in sorted(self._bridges.items(), key=lambda item: item[1])
         ]
+
+    def _realised(self, host: str) -> int:
+        """A host that no change since has concerned is where everybody is."""
+        pusher, courier = self.pushers.get(host), self.couriers.get(host)
+        if not pusher or not pusher.realised:
+            return 0
+        late = [each.realised for each in (pusher, courier) if each and each.realised < each.sent]
+        return min(late, default=self.picture.revision)
 
     # The loop's own thread.
 
@@ -233,6 +245,8 @@ class Loop:
                 threading.Timer(1.0, self.inbox.put, [("look", None)]).start()
         for pusher in self.pushers.values():
             pusher.stop()
+        for courier in self.couriers.values():
+            courier.stop()
         self.statuses.stop()
         self._stopped.set()
         self.feed.wake()
@@ -279,6 +293,8 @@ class Loop:
                 for bridge, switch in pusher.switches.items():
                     if switch.connection:
                         pusher.connected(bridge, switch.connection, self.engine.wanted[host][bridge], self.picture.revision)
+            for host, courier in self.couriers.items():
+                courier.renew(courier.door, self.engine.wanted[host][BOOK], self.picture.revision)
             self._consider(p.id for p in self.picture.all("port"))
             return
         if not entries:
@@ -298,13 +314,27 @@ class Loop:
             for bridge, change in bridges.items():
                 for _, flow in (*change.add, *change.delete):
                     self._errors.pop((host, bridge, flow.key), None)  # another flow now, or none
-            if host in self.pushers:
+            book = bridges.pop(BOOK, None)
+            if book and host in self.couriers:
+                self.couriers[host].change(self.picture.revision, book)
+            if bridges and host in self.pushers:
                 self.pushers[host].change(self.picture.revision, bridges)
 
     def _know(self) -> None:
-        """Which datapaths are bridges of ours: the agents have said."""
+        """Which datapaths are bridges of ours, and where books are taken: the agents have said."""
         self._bridges = {int(dpid, 16): (agent.host, bridge) for agent in self.picture.all("agent")
                          for bridge, dpid in agent.datapaths.items() if bridge in BRIDGES}
+        doors = {agent.host: agent.door for agent in self.picture.all("agent") if agent.door and self.secret}
+        for host in self.couriers.keys() - doors.keys():
+            self.couriers.pop(host).stop()
+        for host, door in doors.items():
+            book, revision = self.engine.wanted[host][BOOK], self.picture.revision
+            if host not in self.couriers:
+                self.couriers[host] = Courier(host, door, self.secret, book, revision,
+                                              lambda h: self.inbox.put(("confirmed", h)))
+                self.couriers[host].start()
+            elif self.couriers[host].door != door:
+                self.couriers[host].renew(door, book, revision)
 
     def _connected(self, connection: Connection) -> None:
         if connection.dpid not in self._bridges:
@@ -347,19 +377,23 @@ class Loop:
                 self.statuses.set(port_id, "DOWN")
                 continue
             hosts = hosts_of_network(self._net, port.network_id)
-            self._waiting[port_id] = {h: self.pushers[h].sent if h in self.pushers else 0 for h in hosts}
+            self._waiting[port_id] = {h: (self.pushers[h].sent if h in self.pushers else 0,
+                                          self.couriers[h].sent if h in self.couriers else 0) for h in hosts}
         self._settle()
 
     def _settle(self) -> None:
-        """ACTIVE is who is confirmed on its own host and on every live host of its network: the dead hold nobody up."""
+        """ACTIVE is who is confirmed on its own host, by its agent too, and on every live host of its network: the dead
+        hold nobody up."""
         for port_id, needs in list(self._waiting.items()):
             port = self.picture.get("port", port_id)
-            if all(self._confirmed(host, revision, own=host == port.binding_host_id) for host, revision in needs.items()):
+            if all(self._confirmed(host, *revisions, own=host == port.binding_host_id) for host, revisions in needs.items()):
                 del self._waiting[port_id]
                 self.statuses.set(port_id, "ERROR" if self._blamed(port_id) else "ACTIVE")
 
-    def _confirmed(self, host: str, revision: int, own: bool) -> bool:
-        pusher = self.pushers.get(host)
+    def _confirmed(self, host: str, revision: int, answers: int, own: bool) -> bool:
+        pusher, courier = self.pushers.get(host), self.couriers.get(host)
+        if own and courier and courier.realised < answers:
+            return False
         if pusher is None or not pusher.live:
             return not own
         return pusher.realised >= max(revision, 1)

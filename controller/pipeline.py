@@ -16,7 +16,7 @@ OUT_PORT = Reg("out_port", 1, 0, 16)
 NETWORK_VID, NETWORK_PCP = NETWORK.of[0:12], NETWORK.of[12:15]
 
 # br-int, in the order of a packet from a guest.
-CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?", next=("local", "l2"))
+CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?", next=("local", "l2", "output"))
 LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("advertise", "l2"), miss="l2")
 ADVERTISE = Table("br-int", 25, "advertise", "What does the neighbour advertisement say?")
 L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?", next=("output", "overlay"))
@@ -34,6 +34,9 @@ WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
 TABLES = (CLASSIFY, LOCAL, ADVERTISE, L2, OVERLAY, OUTPUT, ORIGIN, ARRIVE, INWARD, DEPART, WIRE)
 REGISTERS = (NETWORK, FROM_OVERLAY, OUT_PORT)
+
+# Who answers at the host's door: the same on every host, and no guest's own.
+DOOR_MAC = "fa:16:3f:ff:ff:fe"
 
 # Priorities within a table.
 MISS = 0

@@ -23,6 +23,7 @@ PORT: Row = {"tag": (), "trunks": (), "vlan_mode": ()}      # no VLAN behaviour:
 CONTROLLER: Row = {"connection_mode": "out-of-band", "inactivity_probe": 5000, "max_backoff": 1000}
 NONE = ((), -1)     # an ofport that vswitchd has not given, or cannot give
 BRIDGES = ("br-int", "br-tun", "br-ex")
+DOOR = "door"       # where guests ask this host's agent (ovsagent/answers)
 
 
 class Fixed(NamedTuple):
@@ -39,6 +40,7 @@ class Fixed(NamedTuple):
 FIXED = (
     Fixed("br-int", "patch-tun", "patch-tun", 1, "patch", {"peer": "patch-int"}),
     Fixed("br-int", "patch-ex", "patch-ex", 2, "patch", {"peer": "patch-ex-int"}),
+    Fixed("br-int", "door", DOOR, 3, "internal", {}),
     Fixed("br-tun", "patch-int", "patch-int", 1, "patch", {"peer": "patch-tun"}),
     Fixed("br-tun", "vxlan", "vxlan", 2, "vxlan", {"remote_ip": "flow", "key": "flow"}),
     Fixed("br-ex", "patch-int", "patch-ex-int", 1, "patch", {"peer": "patch-ex"}),
@@ -63,7 +65,7 @@ def wanted(cloud: str, host: str, tunnel_ip: str, controllers: tuple[str, ...] |
         return {bridge: {"type": "internal"}} | {
             port.name: {
                 "type": port.type, "ofport_request": port.ofport,
-                "options": port.options | ({} if port.type == "patch" else {"local_ip": tunnel_ip}),
+                "options": port.options | ({"local_ip": tunnel_ip} if port.type == "vxlan" else {}),
             }
             for port in FIXED if port.bridge == bridge
         }

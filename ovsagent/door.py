@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
+from ovsagent.answers.book import Book, Stale, Wrong
 from ovsagent.ovsdb import Lost, Refused
 from ovsagent.vif import Problem
 
 log = logging.getLogger("door")
 
 BODY = 64 * 1024        # bytes that a request may hold
+BOOK = 64 << 20         # bytes of a book: 10,000 ports are 5 MB
 IDLE = 60.0             # seconds a caller may keep a connection without a word
 
 _PORT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -40,6 +42,7 @@ class Door:
     listing: Callable[[], dict[str, Any]]
     health: Callable[[], dict[str, Any]]
     figures: Callable[[], dict[str, float]]
+    book: Book
     plugs: list[float] = field(default_factory=lambda: [0, 0.0])       # how many, and their seconds
 
     def answer(self, verb: str, path: str, secret: str, body: bytes) -> tuple[int, Any]:
@@ -50,6 +53,12 @@ class Door:
             case "GET", "metrics":
                 figures = self.figures() | {"plugs_total": self.plugs[0], "plug_seconds_total": self.plugs[1]}
                 return 200, "".join(f"unryu_agent_{name} {value:g}\n" for name, value in figures.items())
+            case "GET", "book":
+                self._admit(secret)
+                return 200, {"revision": self.book.revision, "answers": [[*k, e] for k, e in self.book.answers.items()]}
+            case "PUT" | "PATCH", "book":
+                self._admit(secret)
+                return 200, self._write(verb, _object(body))
             case "GET", "vifs":
                 self._admit(secret)
                 return 200, {"vifs": self.listing()}
@@ -62,9 +71,21 @@ class Door:
                 return 204, None
         raise Problem(404, f"there is no {verb} {path} here")
 
+    def admits(self, secret: str) -> bool:
+        return hmac.compare_digest(secret.encode(), f"Bearer {self.secret}".encode())
+
     def _admit(self, secret: str) -> None:
-        if not hmac.compare_digest(secret.encode(), f"Bearer {self.secret}".encode()):
+        if not self.admits(secret):
             raise Problem(401, "this needs the agents' secret: Authorization: Bearer ...")
+
+    def _write(self, verb: str, content: dict[str, Any]) -> dict[str, Any]:
+        try:
+            (self.book.replace if verb == "PUT" else self.book.amend)(content)
+        except Wrong as error:
+            raise Problem(400, str(error)) from None
+        except Stale as error:
+            raise Problem(409, str(error)) from None
+        return {"revision": self.book.revision}
 
     def _plug(self, port_id: str, wish: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()
@@ -129,9 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers or not length.isdecimal():
             self.close_connection = True
             raise Problem(400, "a body needs a Content-Length")
-        if int(length) > BODY:
+        most = BOOK if self.path == "/book" and self.server.door.admits(self.headers.get("Authorization", "")) else BODY
+        if int(length) > most:
             self.close_connection = True
-            raise Problem(413, f"a body may hold {BODY} bytes")
+            raise Problem(413, f"a body may hold {most} bytes")
         return self.rfile.read(int(length))
 
     def _reply(self, status: int, content: Any) -> None:

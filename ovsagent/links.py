@@ -89,6 +89,10 @@ def raise_host_end(name: str, *, alias: str, mtu: int) -> None:
     _ask(_SET, 0, _header(up=True), _text(_IFNAME, name), _text(_ALIAS, alias), _number(_MTU, mtu))
 
 
+def open_up(name: str) -> None:
+    _ask(_SET, 0, _header(up=True), _text(_IFNAME, name))
+
+
 def deafen(name: str) -> None:
     """Keep this host's own IP stack off a link that is the switch's: with the user-space datapath the kernel hears
     every frame beside the switch, and would answer ARP for, and open connections to, the host's own addresses."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ovsagent import bridges, door, report
+from ovsagent.answers.book import Book
+from ovsagent.answers.desk import Desk
 from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
 from ovsagent.underlay import Underlay
@@ -35,17 +37,23 @@ class Agent:
         self.ovsdb = Client(Path(settings["ovsdb"]), bridges.WATCH, on_change=self.woken.set)
         self.vifs = Vifs(self.ovsdb)
         self.underlay = Underlay(settings["tunnel_ip"], lambda: self.ovsdb.tables)
+        # Beside the switch's own state: it lives as long, and no longer.
+        self.book = Book(Path(settings["ovsdb"]).with_name("unryu-book.json"))
+        self.desk = Desk(self.book, lambda: self.ovsdb.tables)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], secret, on_taken=self.admit)
         self.door = door.serve(door.Door(
-            secret, self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures), settings["listen"])
+            secret, self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
+            settings["listen"])
         self.identity = {
-            "host": settings["host"], "tunnel_ip": settings["tunnel_ip"], "mappings": settings["bridge_mappings"],
+            "host": settings["host"], "tunnel_ip": settings["tunnel_ip"], "door": settings["listen"],
+            "mappings": settings["bridge_mappings"],
             "datapaths": bridges.datapath_ids(settings["cloud"], settings["host"]),
         }
 
     def start(self) -> None:
         self.ovsdb.start()
         self.reporter.start()
+        self.desk.start()
         threading.Thread(target=self.door.serve_forever, name="door", daemon=True).start()
         threading.Thread(target=self.keep, name="keep", daemon=True).start()
         log.info("started", extra={"host": self.settings["host"], "vifs": len(self.vifs.known)})
@@ -54,6 +62,7 @@ class Agent:
         log.info("stopping; bridges and flows stay as they are")
         self.door.shutdown()
         self.reporter.stop()
+        self.desk.stop()
         self.ovsdb.stop()
 
     def admit(self, answer: dict[str, Any]) -> None:
@@ -111,6 +120,9 @@ class Agent:
             "ovsdb_connections_total": self.ovsdb.connections, "ovsdb_transactions_total": self.ovsdb.transactions,
             "mendings_total": self.mended, "reports_whole_total": self.reporter.sent["PUT"],
             "reports_delta_total": self.reporter.sent["PATCH"], "report_failures_total": self.reporter.failures,
+            **{f"answers_{kind}_total": number for kind, number in self.desk.answered.items()},
+            "questions_unanswered_total": self.desk.unanswered, "questions_refused_total": self.desk.refused,
+            "book_revision": self.book.revision,
             "report_taken": self.reporter.taken, "neighbours_asked_total": self.underlay.asked,
         }
 

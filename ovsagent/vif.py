@@ -18,7 +18,7 @@ from ovsagent.ovsdb import Client, Operation, Row, Tables, members, mutate, upda
 
 log = logging.getLogger("vif")
 
-FIRST, LAST = 100, 65000        # OpenFlow ports that the agent gives out; the fixed ports are below
+FIRST, LAST = 100, 32767        # OpenFlow ports that the agent gives out: 15 bits cross to the door; the fixed ports are below
 LAST_GIVEN = "unryu-last-vif"   # kept in br-int's external_ids: a number given again at once could meet its old flows
 PATIENCE = 5.0                  # seconds for vswitchd to take a port in
 

@@ -1,11 +1,12 @@
 """Writes docs/pipeline.md from the declarations: `python -m controller.explain.describe` (`--check` only compares)."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from controller.bootstrap import load_features
-from controller.derive import Engine, catalogue
+from controller.derive import BOOK, Answer, Engine, catalogue
 from controller.flow import text
 from controller.flow.words import feature_number
 from controller.picture import Picture
@@ -27,11 +28,12 @@ def sample() -> Picture:
     for n, host in enumerate(("h1", "h2"), 1):
         put("agent", id=f"agent-{host}", host=host, tunnel_ip=f"198.18.0.{n}",
             datapaths={bridge: f"{n:014x}{k:02x}" for k, bridge in enumerate(BRIDGES, 1)},
-            ofports={"br-int": {"patch-tun": 1, "patch-ex": 2}, "br-tun": {"patch-int": 1, "vxlan": 2},
+            ofports={"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3}, "br-tun": {"patch-int": 1, "vxlan": 2},
                      "br-ex": {"patch-int": 1}})
     put("network", id="blue", project_id="demo", vni=5001, number=7)
-    put("subnet", id="blue4", network_id="blue", ip_version=4, cidr="10.0.0.0/24")
-    put("subnet", id="blue6", network_id="blue", ip_version=6, cidr="fd00::/64")
+    put("subnet", id="blue4", network_id="blue", ip_version=4, cidr="10.0.0.0/24", gateway_ip="10.0.0.1")
+    put("subnet", id="blue6", network_id="blue", ip_version=6, cidr="fd00::/64",
+        ipv6_ra_mode="dhcpv6-stateful", ipv6_address_mode="dhcpv6-stateful")
     for n, host in enumerate(("h1", "h2"), 1):
         put("port", id=f"port{n}", network_id="blue", mac_address=f"fa:16:3e:00:00:0{n}", binding_host_id=host,
             fixed_ips=[{"subnet_id": "blue4", "ip_address": f"10.0.0.1{n}"},
@@ -44,14 +46,20 @@ def golden(host: str = "h1") -> Iterator[tuple[str, str, str]]:
     """(feature, bridge, flow as text) of the sample on a host, sorted."""
     engine = Engine(sample(), catalogue.values())
     order = {(t.bridge, t.number): place for place, t in enumerate(TABLES)}
-    flows = [f for bridge in engine.wanted[host].values() for _, f in bridge.values()]
+    flows = [f for bridge in BRIDGES for _, f in engine.wanted[host][bridge].values()]
     for flow in sorted(flows, key=lambda f: (order[f.bridge, f.table], -f.priority, f.match)):
         [unit] = engine.owners(host, flow.bridge, flow)
         yield unit.feature, flow.bridge, text(flow, TABLES)
 
 
+def book(host: str = "h1") -> Iterator[Answer]:
+    """What the agent of that host answers its guests."""
+    for _, entry in sorted(Engine(sample(), catalogue.values()).wanted[host][BOOK].items()):
+        yield entry[1]
+
+
 def page() -> str:
-    return "\n".join([*_tables(), *_registers(), *_features(), *_golden()]) + "\n"
+    return "\n".join([*_tables(), *_registers(), *_features(), *_golden(), *_answers()]) + "\n"
 
 
 def _tables() -> Iterator[str]:
@@ -98,6 +106,15 @@ def _golden() -> Iterator[str]:
             yield f"{'' if bridge is None else chr(10)}# {of}"
             bridge = of
         yield f"{line}   # {feature}"
+    yield "```"
+
+
+def _answers() -> Iterator[str]:
+    yield "\n## The book of its host's agent"
+    yield "\nWhat is answered at the host's door: kind, port, and what a guest there is told (options as their bytes).\n"
+    yield "```"
+    for answer in book():
+        yield f"{answer.kind} {answer.port} {json.dumps(answer.data)}"
     yield "```"
 
 

@@ -8,9 +8,12 @@ from controller.features import (
     address_scopes,
     agents,
     broadcast,
+    dhcp,
+    door,
     neighbours,
     networks,
     ports,
+    ra,
     rbac,
     security_groups,
     subnet_pools,
@@ -18,5 +21,5 @@ from controller.features import (
     tunnels,
 )
 
-__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "neighbours", "networks", "ports", "rbac",
-           "security_groups", "subnet_pools", "subnets", "tunnels"]
+__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "neighbours", "networks", "ports", "ra",
+           "rbac", "security_groups", "subnet_pools", "subnets", "tunnels"]

@@ -30,6 +30,8 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
     """Bridge → datapath id, 16 hex digits."""
     ofports: dict[str, dict[str, int]] = field({}, observed=True, internal=True)
     """Bridge → infrastructure port → ofport."""
+    door: str = field("", observed=True, internal=True)
+    """Address and port at which its agent takes the book of answers."""
     mappings: dict[str, str] = field({}, observed=True, internal=True)
     """Physical network → bridge."""
     adds = {"alive": bool, "configurations": dict[str, Any]}

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from controller.allocate import mac as new_mac
 from controller.derive import Here, Net, derives, own_host
+from controller.dhcp_options import encoded
 from controller.flow import ETH_DST, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
 from controller.ipam import address, eui64, free_address, this_address
 from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, OUT_PORT, OUTPUT
@@ -49,6 +50,25 @@ def fixed_ips(values: list[FixedIP]) -> list[FixedIP]:
     return values
 
 
+class DhcpOption(TypedDict):
+    opt_name: str
+    opt_value: str | None
+    ip_version: NotRequired[int | str]
+
+
+def extra_dhcp_opts(values: list[DhcpOption]) -> list[DhcpOption]:
+    """What a guest is told beside what its subnet says. A value of null takes one back."""
+    if len(values) > 64:
+        raise ValueError(f"{len(values)} are more than 64")
+    for value in values:
+        version = value["ip_version"] = {"4": 4, "6": 6}.get(str(value.get("ip_version", 4)), 0)
+        if not version:
+            raise ValueError("an ip_version is 4 or 6")
+        if value["opt_value"] is not None:
+            encoded(version, value["opt_name"], value["opt_value"])
+    return values
+
+
 def each_once(values: list[str]) -> list[str]:
     return sorted(set(values))
 
@@ -59,6 +79,7 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
     mac_address: str = field(put=True, check=mac_address, length=17)
     fixed_ips: list[FixedIP] = field(put=True, check=fixed_ips)
     security_groups: list[str] = field(ref="security_group", put=True, check=each_once)
+    extra_dhcp_opts: list[DhcpOption] = field([], put=True, check=extra_dhcp_opts)
     device_id: str = field("", put=True, inert=True, index=True)
     device_owner: str = field("", put=True, inert=True)
     binding_host_id: str = field("", wire="binding:host_id", put=True, admin=True, hidden=True, index=True)
@@ -69,7 +90,7 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         # Whoever deletes the network or one of its subnets waits for us, or we find it gone.
         tx.lock("network", self.network_id, shared=True)
-        port = self.replace(mac_address=self._mac(tx), security_groups=self._groups(tx))
+        port = self.replace(mac_address=self._mac(tx), security_groups=self._groups(tx), extra_dhcp_opts=self._options([]))
         subnets = port._subnets(tx)
         wanted = port._any(subnets) if self.fixed_ips is UNSET else port._asked(subnets)
         return port.replace(fixed_ips=port._take(tx, [*wanted, *port._made(subnets)]))
@@ -80,6 +101,8 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
                 raise Conflict(f"Port {self.id} is bound to {before.binding_host_id}: its MAC address cannot change.",
                                "PortBound")
             self._mac(tx)
+        if self.extra_dhcp_opts != before.extra_dhcp_opts:
+            self = self.replace(extra_dhcp_opts=self._options(before.extra_dhcp_opts))
         if self.fixed_ips == before.fixed_ips and self.mac_address == before.mac_address:
             return self
         subnets = self._subnets(tx, before.fixed_ips)
@@ -121,6 +144,11 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
         if not free:
             raise Conflict(f"Unable to generate unique mac on network {self.network_id}.", "MacAddressGenerationFailure")
         return free[0]
+
+    def _options(self, held: list[DhcpOption]) -> list[DhcpOption]:
+        """Each option once; those that an update does not name stay."""
+        merged = {(o.get("ip_version", 4), o["opt_name"]): o for o in (*held, *self.extra_dhcp_opts)}
+        return [o for o in merged.values() if o["opt_value"] is not None]
 
     def _groups(self, tx: "Tx") -> list[str]:
         """Its project's default group where none was named; a port of the cloud itself (`network:dhcp`) is not guarded."""

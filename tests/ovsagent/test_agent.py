@@ -15,7 +15,8 @@ pytestmark = pytest.mark.system
 
 PORT = "0a0b0c00-0000-4000-8000-000000000001"
 OTHER = "0a0b0d00-0000-4000-8000-000000000002"
-OFPORTS = {"br-int": {"patch-tun": 1, "patch-ex": 2}, "br-tun": {"patch-int": 1, "vxlan": 2}, "br-ex": {"patch-int": 1}}
+OFPORTS = {"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3}, "br-tun": {"patch-int": 1, "vxlan": 2},
+           "br-ex": {"patch-int": 1}}
 
 
 def ping(host: Host, netns: str, address: str) -> bool:
@@ -58,7 +59,7 @@ def test_bridges_are_wired_and_controllers_set_only_after_the_report_was_taken(b
     until(lambda: bare.vsctl("get-controller", "br-tun"), "controllers are set")
     ids = datapath_ids("test", "h1")
     assert bare.controller.heard[0] == ("PUT", {
-        "host": "h1", "tunnel_ip": "198.18.0.1", "mappings": {"physnet1": "br-ex"}, "datapaths": ids,
+        "host": "h1", "tunnel_ip": "198.18.0.1", "door": "127.0.0.1:8001", "mappings": {"physnet1": "br-ex"}, "datapaths": ids,
         "ofports": OFPORTS, "vifs": {},
     })
     for bridge, identity in ids.items():
@@ -176,7 +177,7 @@ def test_a_restarted_controller_hears_everything(host: Host) -> None:
     verb, report = host.controller.heard[0]
     assert verb == "PUT" and report["vifs"].keys() == {PORT, OTHER}
     assert host.log.read_text().count("takes no report") == 1
-    assert host.log.read_text().count("takes reports again") == 1
+    until(lambda: host.log.read_text().count("takes reports again") == 1, "and it is said")
 
 
 @pytest.mark.parametrize("status", [404, 409])

@@ -50,7 +50,7 @@ def test_an_empty_database_gets_everything_in_order_and_an_unwanted_controller_c
     operations = difference(wanted("blue", "h1", "198.18.0.1", None), Tables())
     kinds = [f"{each['op']} {each['table']}" for each in operations]
     assert kinds[:3] == ["insert Open_vSwitch", "insert Bridge", "mutate Open_vSwitch"]
-    assert kinds.count("insert Bridge") == 3 and kinds.count("insert Port") == 8 and "insert Controller" not in kinds
+    assert kinds.count("insert Bridge") == 3 and kinds.count("insert Port") == 9 and "insert Controller" not in kinds
 
 
 def test_a_port_on_another_bridge_comes_home() -> None:

@@ -246,6 +246,7 @@ def upgrade() -> None:
     sa.Column('mac_address', sa.String(length=17), nullable=False),
     sa.Column('fixed_ips', sa.JSON(), nullable=False),
     sa.Column('security_groups', sa.JSON(), nullable=False),
+    sa.Column('extra_dhcp_opts', sa.JSON(), nullable=False),
     sa.Column('device_id', sa.String(length=255), nullable=False),
     sa.Column('device_owner', sa.String(length=255), nullable=False),
     sa.Column('binding_host_id', sa.String(length=255), nullable=False),

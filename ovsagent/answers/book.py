@@ -1,0 +1,88 @@
+"""The book of answers: what the controller last said, in memory and on disk, so that it outlives everybody."""
+
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("book")
+
+Key = tuple[str, str, str]
+"""Kind, port, part."""
+Entry = dict[str, Any]
+
+
+class Stale(Exception):
+    """A difference to a book that is not ours."""
+
+
+class Wrong(Exception):
+    """What came is no book."""
+
+
+class Book:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.revision = 0
+        self.changes = 0
+        """How often it became another one: who sleeps over it looks whether it moved."""
+        self.answers: dict[Key, Entry] = {}
+        self._lock = threading.Lock()
+        try:
+            self._become(json.loads(path.read_bytes()))
+            log.info("opened", extra={"path": path, "answers": len(self.answers), "revision": self.revision})
+        except FileNotFoundError:
+            pass
+        except (ValueError, Wrong) as error:  # half a disk is no reason to stay away: the controller brings another
+            log.warning("the book on disk cannot be read; waiting for the controller's", extra={"path": path, "reason": error})
+
+    def get(self, kind: str, port: str) -> Entry | None:
+        return self.answers.get((kind, port, ""))
+
+    def replace(self, content: Any) -> None:
+        """All of it."""
+        with self._lock:
+            before = self.answers
+            self._become(content)
+            if self.answers != before or not self.path.exists():
+                self._save()
+
+    def amend(self, content: Any) -> None:
+        """What differs since the revision that it names."""
+        with self._lock:
+            revision, answers = _checked(content)
+            if content.get("since") != self.revision:
+                raise Stale(f"this book is of revision {self.revision}, not {content.get('since')}")
+            changed = {key: entry for key, entry in {**self.answers, **answers}.items() if entry is not None}
+            self.revision, self.answers = revision, changed  # a new one: who reads the old one reads on undisturbed
+            self.changes += 1
+            self._save()
+
+    def _become(self, content: Any) -> None:
+        revision, answers = _checked(content)
+        self.revision, self.answers = revision, {key: entry for key, entry in answers.items() if entry is not None}
+        self.changes += 1
+
+    def _save(self) -> None:
+        """Whole or not at all. Before the controller hears that we have it."""
+        content = {"revision": self.revision, "answers": [[*key, entry] for key, entry in self.answers.items()]}
+        draft = self.path.with_suffix(".new")
+        draft.write_text(json.dumps(content, separators=(",", ":")))
+        draft.replace(self.path)
+
+
+def _checked(content: Any) -> tuple[int, dict[Key, Entry | None]]:
+    match content:
+        case {"revision": int(revision), "answers": list(answers)}:
+            pass
+        case _:
+            raise Wrong("a book has a revision and answers")
+    found: dict[Key, Entry | None] = {}
+    for item in answers:
+        match item:
+            case [str(kind), str(port), str(part), dict() | None as entry]:
+                found[kind, port, part] = entry
+            case _:
+                raise Wrong("an answer is its kind, port, part and what it says")
+    return revision, found
