@@ -18,7 +18,7 @@ import sqlalchemy as sa
 import sqlalchemy.exc
 from pydantic import Field as Setting
 
-from unryu import journal, resource
+from unryu import journal, resource, statements
 from unryu.config import Settings, state_dir
 from unryu.errors import BadRequest, Conflict, NotFound, Unavailable
 from unryu.resource import Resource, new_id, nouns, pointing_at
@@ -69,7 +69,7 @@ class Database:
         with self._one_writer(), self._errors(), self.engine.connect() as connection:
             connection = connection.execution_options(unryu_write=True)
             with connection.begin():
-                tx = Tx(connection, context, self.sqlite)
+                tx = Tx(connection, context, self.sqlite, steady=self.sqlite)
                 yield tx
                 if tx.entries:
                     tx.revision = journal.write(connection, tx.entries, context)
@@ -84,7 +84,7 @@ class Database:
             if not self.sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
-                yield Tx(connection, None, self.sqlite)
+                yield Tx(connection, None, self.sqlite, steady=True)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -129,11 +129,16 @@ def _sqlite_begin(connection: sa.Connection) -> None:
 class Tx:
     """What a verb may do to rows. Every change is an entry of the journal of the same commit."""
 
-    def __init__(self, connection: sa.Connection, context: Any, sqlite: bool) -> None:
+    def __init__(self, connection: sa.Connection, context: Any, sqlite: bool, steady: bool) -> None:
+        """`steady`: what was read once stays so until the end, whoever else writes."""
         self.connection = connection
         self.context = context
         self.sqlite = sqlite
         self.entries: list[journal.Entry] = []
+        self._steady = steady
+        self._known: dict[tuple[str, str], Any] = {}
+        """Records that nobody but us can change until our end: all that we read, or what we locked or wrote."""
+        self._locked: set[tuple[str, str, bool, bool]] = set()
         self._touched: dict[tuple[str, str], Any] = {}
         self.revision = 0
         self.now = datetime.now(UTC)
@@ -144,9 +149,8 @@ class Tx:
         """The record, or None."""
         if not id:
             return None
-        noun = nouns[kind]
-        row = self.connection.execute(sa.select(noun.table).where(noun.table.c.id == id)).mappings().first()
-        return noun.from_row(row) if row else None
+        known = self._known.get((kind, id))
+        return known or self._read(statements.one(nouns[kind].table), kind, id, keep=self._steady)
 
     def need(self, kind: str, id: str | None) -> Any:
         """The record, or a 404 that names it."""
@@ -158,18 +162,25 @@ class Tx:
     def where(self, kind: str, **equal: Any) -> list[Any]:
         """The records whose attributes equal these; a list or set means any of its members."""
         noun = nouns[kind]
-        query = sa.select(noun.table).where(*(equals(noun, name, value) for name, value in equal.items()))
-        return [noun.from_row(row) for row in self.connection.execute(query.order_by(noun.table.c.id)).mappings()]
+        shape, values = statements.asked(equal)
+        return [noun.from_columns(row) for row in self.connection.execute(statements.where(kind, shape), values)]
 
     def lock(self, kind: str, id: str, shared: bool = False, referable: bool = False) -> Any:
         """The record, nobody else changing it until the commit; None if it is gone. `shared`: others may hold it so
         too, but nobody may change it. `referable`: others may write what refers to it. (SQLite has one writer anyway.)"""
         if self.sqlite:
             return self.get(kind, id)
-        noun = nouns[kind]
-        query = sa.select(noun.table).where(noun.table.c.id == id).with_for_update(read=shared, key_share=referable)
-        row = self.connection.execute(query).mappings().first()
-        return noun.from_row(row) if row else None
+        if {(kind, id, False, False), (kind, id, shared, referable)} & self._locked:
+            return self.get(kind, id)
+        self._locked.add((kind, id, shared, referable))
+        return self._read(statements.locked(nouns[kind].table, shared, referable), kind, id, keep=not (shared and referable))
+
+    def _read(self, statement: Any, kind: str, id: str, keep: bool) -> Any:
+        row = self.connection.execute(statement, {"id": id}).first()
+        record = nouns[kind].from_columns(row) if row else None
+        if keep and record:
+            self._known[kind, id] = record
+        return record
 
     def serialize(self, what: str) -> None:
         """Nobody else passes here with the same words until the commit. (SQLite has one writer anyway.)"""
@@ -184,7 +195,8 @@ class Tx:
         if "created_at" in record.fields:
             changes |= {"created_at": now(), "updated_at": now()}
         record = record.replace(**changes)
-        self._execute(record.table.insert().values(record.row()), record)
+        self._execute(statements.insert(record.table), record, record.row())
+        self._known[record.kind, record.id] = record
         self._link(None, record)
         self._note(None, record)
         record.after_create(self, self.context)
@@ -201,9 +213,8 @@ class Tx:
             stamp = {"revision_number": (before.revision_number or 0) + 1, "updated_at": now()}
             stamp = {n: v for n, v in stamp.items() if n in record.fields}
             after, changed = after.replace(**stamp), changed | set(stamp)
-        self._execute(
-            record.table.update().where(record.table.c.id == record.id).values({n: getattr(after, n) for n in changed}),
-            after)
+        self._execute(statements.update(record.table), after, {"_id": record.id, **{n: getattr(after, n) for n in changed}})
+        self._known[record.kind, record.id] = after
         self._link(before, after)
         # A fact that no flow depends on (a heartbeat, a status) moves nobody: it stays out of the journal.
         if not all(record.fields[n].observed and record.fields[n].inert for n in changed):
@@ -220,8 +231,9 @@ class Tx:
                 self.delete(holder)
         for grant in self.where(record.visible_by, object_type=record.kind, object_id=record.id) if record.visible_by else ():
             self.delete(grant)
-        self._execute(record.table.delete().where(record.table.c.id == record.id), record)
-        self.connection.execute(allocations.delete().where(allocations.c.owner == record.id))
+        self._execute(statements.delete(record.table, (("id", "one"),)), record, {"id": record.id})
+        self._known.pop((record.kind, record.id), None)
+        self.connection.execute(statements.delete(allocations, (("owner", "one"),)), {"owner": record.id})
         self._note(record, None)
         record.after_delete(self, self.context)
 
@@ -249,22 +261,16 @@ class Tx:
     def allocate(self, pool: str, owner: str, choose: Callable[[Taken], str]) -> str:
         """A value out of a pool, freed with its owner. `choose(taken)` is pure choice: it gives a free value or raises
         a Fault. The row is the judge: who loses a race chooses again."""
+        insert = statements.insert_unless_there(allocations, self.connection.dialect.name)
         while True:
             value = choose(lambda candidates: self.taken(pool, candidates))
-            try:
-                with self.connection.begin_nested():
-                    self.connection.execute(allocations.insert().values(pool=pool, value=value, owner=owner))
-            except sa.exc.IntegrityError:
-                continue
-            return value
+            if self.connection.execute(insert, {"pool": pool, "value": value, "owner": owner}).rowcount:
+                return value
 
     def taken(self, pool: str, candidates: Iterable[str] | None = None) -> set[str]:
         """Which of these values (or of all) are given out."""
-        columns = allocations.c
-        query = sa.select(columns.value).where(columns.pool == pool)
-        if candidates is not None:
-            query = query.where(columns.value.in_(list(candidates)))
-        return set(self.connection.scalars(query))
+        shape, values = statements.asked({"pool": pool} if candidates is None else {"pool": pool, "value": list(candidates)})
+        return set(self.connection.scalars(statements.values(allocations, "value", shape), values))
 
     def owner(self, pool: str, value: str) -> str | None:
         """To whom a value is given out."""
@@ -279,24 +285,24 @@ class Tx:
         return {row[0]: row[1] for row in rows}
 
     def release(self, pool: str, value: str) -> None:
-        self.connection.execute(
-            allocations.delete().where(allocations.c.pool == pool, allocations.c.value == value))
+        shape, values = statements.asked({"pool": pool, "value": value})
+        self.connection.execute(statements.delete(allocations, shape), values)
 
     def _link(self, before: Resource | None, after: Resource) -> None:
         """Keep beside the row what its lists of references point to."""
         for name, f in after.fields.items():
             if f.links is not None:
                 old, new = set(getattr(before, name) if before else ()), set(getattr(after, name))
-                columns = f.links.c
                 if old - new:
-                    self._execute(f.links.delete().where(columns.owner == after.id, columns.target.in_(old - new)), after)
+                    shape, values = statements.asked({"owner": after.id, "target": old - new})
+                    self._execute(statements.delete(f.links, shape), after, values)
                 if new - old:
                     rows = [{"owner": after.id, "target": target} for target in sorted(new - old)]
-                    self._execute(f.links.insert().values(rows), after)
+                    self._execute(statements.insert(f.links), after, rows)
 
-    def _execute(self, statement: Any, record: Resource) -> None:
+    def _execute(self, statement: Any, record: Resource, values: Any) -> None:
         try:
-            self.connection.execute(statement)
+            self.connection.execute(statement, values)
         except sa.exc.IntegrityError as error:
             raise Conflict(f"{_title(record)} conflicts with another that is there already, or refers to one that is "
                            f"gone: {_first_line(error)}") from error
@@ -309,18 +315,6 @@ class Tx:
         self.entries.append(journal.Entry(
             kind=some.kind, id=some.id, before=before.image() if before else None,
             after=after.image() if after else None, observed=observed))
-
-
-def equals(noun: type[Resource], name: str, value: Any) -> sa.ColumnElement[bool]:
-    """The rows whose attribute is this, or one of these; of a list of references: whose list holds it, or one of these."""
-    links = noun.fields[name].links
-    if links is not None:
-        targets = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-        return noun.table.c.id.in_(sa.select(links.c.owner).where(links.c.target.in_(targets)))
-    column = noun.table.c[name]
-    if isinstance(value, list | tuple | set | frozenset):
-        return column.in_(list(value))
-    return column.is_(None) if value is None else column == value
 
 
 def _title(record: Resource) -> str:

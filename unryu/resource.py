@@ -240,6 +240,13 @@ class Resource:
         """The record of a row or of a journal image; unknown columns are left alone (an older image)."""
         return cls(**{name: row[name] for name in cls.fields if name in row})
 
+    @classmethod
+    def from_columns(cls, row: Iterable[Any]) -> Self:
+        """The record of a row of its table, past the constructor: a list has thousands of them."""
+        record = cls.__new__(cls)
+        record.__dict__.update(zip(cls.fields, row, strict=True))
+        return record
+
     def row(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.fields}
 

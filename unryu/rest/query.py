@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from unryu.auth import Context
-from unryu.db import Tx, equals
+from unryu.db import Tx
 from unryu.errors import BadRequest
 from unryu.resource import Field, Resource
 from unryu.scope import granted_ids
+from unryu.statements import equals
 
 MAX_LIMIT = 10_000
 NUMBER = re.compile("-?[0-9]{1,18}")
@@ -106,7 +107,7 @@ class Query:
         limit = min(self.limit or MAX_LIMIT, MAX_LIMIT) if self.limit else None
         if limit:
             query = query.limit(limit + 1)
-        records = [self.noun.from_row(row) for row in tx.connection.execute(query).mappings()]
+        records = [self.noun.from_columns(row) for row in tx.connection.execute(query)]
         more = bool(limit and len(records) > limit)
         records = records[:limit]
         return (records[::-1] if self.reverse else records), more
