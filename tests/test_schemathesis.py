@@ -116,7 +116,7 @@ def _try(operation: Any, known: Known, statuses: Counter[int], requests: int) ->
         statuses[answer.status_code] += 1
         assert "Traceback" not in answer.text
         case.validate_response(answer, checks=CHECKS)
-        if answer.status_code == 201 and answer.content:
+        if answer.status_code in (200, 201) and answer.headers["content-type"] == ["application/json"]:
             known.learn(answer.json())
 
     one()
