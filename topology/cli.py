@@ -179,13 +179,14 @@ def lab() -> None:
 @click.option("--as", "name", required=True, metavar="NAME", help="The guest's name, for `exec` and `unplug`.")
 @click.option("--wait/--no-wait", default=True, help="Wait until the port is ACTIVE.")
 @click.option("--timeout", type=float, default=10, show_default=True, help="Seconds to wait at most.")
+@click.option("--static", is_flag=True, help="Set the guest's addresses by hand: it asks nobody.")
 @output
-def plug(port: str, host: str, name: str, wait: bool, timeout: float, output: str) -> None:
-    """Give PORT (name or id) a guest on a host, with the port's addresses."""
+def plug(port: str, host: str, name: str, wait: bool, timeout: float, static: bool, output: str) -> None:
+    """Give PORT (name or id) a guest on a host: it asks for its addresses by DHCP, or hears them from routers."""
     from topology import lab
 
     _root()
-    guest = lab.plug(_cloud(), port, host, name, timeout if wait else 0)
+    guest = lab.plug(_cloud(), port, host, name, timeout if wait else 0, static)
     if output == "table":
         click.echo(f"{guest.name} on {guest.host}: {guest.mac_address} {' '.join(guest.addresses)}")
     else:

@@ -123,7 +123,8 @@ class Desk:
                 looked = now
                 self._attend()
             if self._socket is None:
-                self._stopping.wait(LOOK)
+                looked = 0.0
+                self._stopping.wait(LOOK / 5)
                 continue
             if self.meter.muted and self.meter.release(now):
                 self._filter()
@@ -232,4 +233,5 @@ class Desk:
             ofports = ofports or {port: ofport for ofport, port in self._ports().items()}
             if port in ofports:
                 door.send(tagged(ra.advertisement(entry), ofports[port]))
-            self._advertised[port] = now + random.uniform(*ra.INTERVAL), entry
+                self.answered["ra"] += 1
+            self._advertised[port] = now + (random.uniform(*ra.INTERVAL) if port in ofports else LOOK), entry
