@@ -21,7 +21,7 @@ from unryu.errors import BadRequest, Conflict
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 Taken = Callable[[Iterable[str]], set[str]]
-WINDOW = 256  # candidates asked about at a time
+FIRST, MOST = 8, 256  # candidates asked about at a time: few are nearly always enough, and then ever more
 
 
 class Pool(TypedDict):
@@ -121,10 +121,11 @@ def _windows(pools: Sequence[Pool]) -> Iterator[list[str]]:
     total = sum(size for _, size in spans)
     if not total:
         return
-    begin = random.randrange(total)
+    begin, size = random.randrange(total), FIRST
     for low, high in ((begin, total), (0, begin)):
-        for start in range(low, high, WINDOW):
-            yield [_nth(spans, place) for place in range(start, min(start + WINDOW, high))]
+        while low < high:
+            yield [_nth(spans, place) for place in range(low, min(low + size, high))]
+            low, size = low + size, min(size * 2, MOST)
 
 
 def _nth(spans: Sequence[tuple[Address, int]], place: int) -> str:

@@ -18,7 +18,7 @@ from unryu.errors import Forbidden, Unauthorized, Unavailable
 from unryu.resource import Resource, nouns
 
 REMEMBERED = 10_000
-"""Tokens whose answer is kept per process."""
+"""Answers of identity, and decisions of the policy, that a process keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,9 @@ class Policy:
 
         conf = cfg.ConfigOpts()
         conf([], project="unryu", default_config_files=[], default_config_dirs=[])
-        self._enforcer = policy.Enforcer(conf, policy_file=str(state_dir() / "policy.yaml"), use_conf=True)
+        self._file = state_dir() / "policy.yaml"
+        self._enforcer = policy.Enforcer(conf, policy_file=str(self._file), use_conf=True)
+        self._decided: tuple[int, dict[Any, bool]] = (0, {})
         for name, check in ROLES.items():
             self._enforcer.register_default(policy.RuleDefault(name, check))
         self._of_projects = {noun.kind for noun in served if "project_id" in noun.fields}
@@ -171,13 +173,22 @@ class Policy:
         return replace(context, is_admin=self.allows(context, "context_is_admin"))
 
     def allows(self, context: Context, rule: str) -> bool:
+        """Decided once for a rule and a bearer, until the file changes."""
         about = context.token
         credentials = {
-            "roles": list(context.roles), "user_id": context.user_id, "project_id": context.project_id,
+            "roles": context.roles, "user_id": context.user_id, "project_id": context.project_id,
             "domain_id": context.domain_id, "system_scope": "all" if about.get("system") else None,
             "is_admin_project": "project" in about and about.get("is_admin_project", True),
         }
-        return bool(self._enforcer.enforce(rule, {}, credentials))
+        written = self._file.stat().st_mtime_ns if self._file.exists() else 0
+        then, decided = self._decided
+        if then != written or len(decided) >= REMEMBERED:
+            decided = {}
+            self._decided = written, decided
+        key = (rule, *credentials.values())
+        if key not in decided:
+            decided[key] = bool(self._enforcer.enforce(rule, {}, {**credentials, "roles": list(context.roles)}))
+        return decided[key]
 
     def check(self, context: Context, verb: str, kind: str) -> None:
         rule = f"{verb}_{kind}"

@@ -140,6 +140,7 @@ class Tx:
         """Records that nobody but us can change until our end: all that we read, or what we locked or wrote."""
         self._locked: set[tuple[str, str, bool, bool]] = set()
         self._touched: dict[tuple[str, str], Any] = {}
+        self._defaults: dict[tuple[str, str | None], Any] = {}
         self.revision = 0
         self.now = datetime.now(UTC)
 
@@ -247,12 +248,13 @@ class Tx:
 
     def default(self, kind: str, project_id: str | None) -> Any:
         """The record of this kind that every project has from the start (`default_if`); made now if it is not there."""
-        default = self.find_default(kind, project_id)
+        default = self._defaults.get((kind, project_id)) or self.find_default(kind, project_id)
         if default is None:
             self.serialize(f"default {kind} {project_id}")
             noun = nouns[kind]
             default = self.find_default(kind, project_id) or self.insert(noun(
                 id=new_id(), project_id=project_id, **{noun.default_if or "": True}).before_create(self, self.context))
+        self._defaults[kind, project_id] = default
         return default
 
     def find_default(self, kind: str, project_id: str | None) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unryu.db import Tx
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-TRIES = 16  # random MACs tried before giving up: a network would have to hold millions
+TRIES = 4  # random MACs tried before giving up: a network would have to hold millions
 
 
 class FixedIP(TypedDict):

@@ -143,7 +143,7 @@ class Api:
             items, many = [_unwrap(body, noun.kind)], False
         given = [validate(noun, "create", self.rename(item), context) for item in items]
         with self.database.transaction(context) as tx:
-            views = self.views(tx, noun, [create(tx, noun, values, context) for values in given])
+            views = self.views(tx, noun, create(tx, noun, given, context))
         return ({noun.plural: views} if many else {noun.kind: views[0]}), 201
 
     def _update(self, noun: type[Resource], id: str) -> Any:

@@ -81,7 +81,7 @@ def _run(api: "Api", tx: "Tx", nouns: dict[str, type[Resource]], operation: Any,
     body = _named(operation.get("body", {}), names)
     said: dict[str, Any] = {"op": op, "kind": noun.kind}
     if op == "create":
-        record = create(tx, noun, validate(noun, op, api.rename(body), api.context), api.context)
+        [record] = create(tx, noun, [validate(noun, op, api.rename(body), api.context)], api.context)
         if "as" in operation:
             _remember(names, operation["as"], record.id)
     else:

@@ -1,5 +1,7 @@
 """What a write does, inside a transaction: for one call, for many in a body, for a transaction of several nouns."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from unryu import quota
@@ -10,23 +12,39 @@ from unryu.resource import Field, Resource, new_id, nouns
 from unryu.scope import EVERYBODY, dependent, owned, seen
 
 
-def create(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> Any:
-    """Values are a validated body; gives the stored record."""
-    foreign = _check_references(tx, noun, values, context)
+def create(tx: Tx, noun: type[Resource], given: Iterable[dict[str, Any]], context: Context) -> list[Any]:
+    """Validated bodies, one or many; gives the stored records. What they share is looked up once."""
+    checked: set[tuple[str, str]] = set()
+    foreign: list[tuple[str, str]] = []
+    complete = []
+    for values in given:
+        foreign += _check_references(tx, noun, values, context, checked)
+        complete.append(_with_project(tx, noun, values, context))
+    if "project_id" in noun.fields:
+        for project_id, more in sorted(Counter(values["project_id"] for values in complete).items()):
+            quota.check(tx, noun, project_id, more)
+    records = [_insert(tx, noun, values, context) for values in complete]
+    _check_still_seen(tx, foreign, context)
+    return records
+
+
+def _with_project(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> dict[str, Any]:
     for whole in _wholes(noun):  # a part is its owner's, whoever adds it
         values = {**values, "project_id": tx.touch(whole.ref or "", values[whole.name]).project_id}
     if "project_id" in noun.fields:
         values = {"project_id": context.project_id, **values}
         if not values["project_id"]:
             raise BadRequest(f"A {noun.kind} belongs to a project, and this token is of none: say which project_id.")
-        quota.check(tx, noun, values["project_id"])
+    return values
+
+
+def _insert(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> Any:
     record = noun(id=new_id(), **values).before_create(tx, context)
     twins = tx.where(noun.kind, **dict(zip(noun.identity, _key(record), strict=True))) if noun.identity else ()
     if twins:
         raise Conflict(f"{class_name(noun.kind)} already exists. Its id is {twins[0].id}.", f"{class_name(noun.kind)}Exists")
     record = tx.insert(record)
     _share(tx, None, record)
-    _check_still_seen(tx, foreign, context)
     return record
 
 
