@@ -86,8 +86,9 @@ def test_writers_at_once_have_no_more_than_the_limit(kind: str, tmp_path: Path) 
 
 
 def _at_once(database: Database) -> None:
-    Api(database)("PUT", "/quotas/demo", {"quota": {"network": 7}}, ADMIN)
+    api = Api(database)
+    api("PUT", "/quotas/demo", {"quota": {"network": 7}}, ADMIN)
     with ThreadPoolExecutor(8) as writers:
-        answers = list(writers.map(lambda _: Api(database)("POST", "/networks", {"network": {}}).status_code, range(16)))
+        answers = list(writers.map(lambda _: api("POST", "/networks", {"network": {}}).status_code, range(16)))
     assert sorted(answers) == [201] * 7 + [409] * 9
     database.close()

@@ -158,8 +158,8 @@ def _race(database: Database) -> None:
         network = api.make("network")["id"]
         policy = share(api, "network", network, "alt")["id"]
         with ThreadPoolExecutor(2) as pool:
-            made = pool.submit(lambda n=network: Api(database)("POST", "/ports", {"port": {"network_id": n}}, ALT))
-            gone = pool.submit(lambda p=policy: Api(database)("DELETE", f"/rbac-policies/{p}"))
+            made = pool.submit(lambda n=network: api("POST", "/ports", {"port": {"network_id": n}}, ALT))
+            gone = pool.submit(lambda p=policy: api("DELETE", f"/rbac-policies/{p}"))
         outcomes.add((made.result().status_code, gone.result().status_code))
     assert outcomes <= {(201, 409), (404, 204)}
     database.close()

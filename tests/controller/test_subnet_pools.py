@@ -224,7 +224,7 @@ def _cut_at_once(database: Database) -> None:
     networks = [api.make("network")["id"] for _ in range(48)]
 
     def one(network: str) -> Any:
-        return Api(database)("POST", "/subnets", {"subnet": {"network_id": network, "subnetpool_id": pool, "ip_version": 4}})
+        return api("POST", "/subnets", {"subnet": {"network_id": network, "subnetpool_id": pool, "ip_version": 4}})
 
     with ThreadPoolExecutor(8) as writers:
         answers = list(writers.map(one, networks))
