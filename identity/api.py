@@ -15,7 +15,7 @@ from unryu.auth import Tokens
 from unryu.db import Database
 from unryu.errors import Fault, NotFound
 from unryu.resource import Resource
-from unryu.rest import Api, Dialect
+from unryu.rest import Api, Dialect, described, openapi
 
 PREFIX = "/v3"
 VERSION = {
@@ -58,6 +58,7 @@ def application(database: Database, tokens: Tokens) -> Any:
     _catalog_routes(api, "services", "service", catalog.services)
     _catalog_routes(api, "endpoints", "endpoint", catalog.endpoints)
     _catalog_routes(api, "regions", "region", catalog.regions)
+    openapi.serve(api, "Identity API")
     return api.app
 
 
@@ -65,11 +66,16 @@ def _version_routes(api: Api) -> None:
     def version() -> dict[str, Any]:
         return {**VERSION, "links": [{"rel": "self", "href": url() + "/"}]}
 
+    link = {"rel": str, "href": str}
+    drawn = {"id": str, "status": str, "updated": str, "media-types": [{"base": str, "type": str}], "links": [link]}
+
     @api.app.get("/")
+    @described("List the versions of this API.", answers={300: {"versions": {"values": [drawn]}}}, public=True)
     def list_versions() -> Any:
         return {"versions": {"values": [version()]}}, 300
 
     @api.app.get(PREFIX)
+    @described("Show this version.", answers={200: {"version": drawn}}, public=True)
     def show_version() -> Any:
         return {"version": version()}
 
@@ -80,12 +86,17 @@ def _catalog_routes(api: Api, plural: str, kind: str, items: list[dict[str, Any]
     def shown(entry: dict[str, Any]) -> dict[str, Any]:
         return {**entry, "links": {"self": f"{url()}/{plural}/{entry['id']}"}}
 
+    drawn = {**items[0], "links": {"self": str}}
+
+    @described(f"List the {plural}.", query=dict.fromkeys(items[0], str),
+               answers={200: {plural: [drawn], "links": assignments.PAGE}})
     def list_all() -> Any:
         assignments.administrator(api)
         wanted = {k: v for k, v in flask.request.args.items() if k in items[0]}
         found = [shown(e) for e in items if all(str(e[k]) == v for k, v in wanted.items())]
         return assignments.page(**{plural: found})
 
+    @described(f"Show one {kind}.", answers={200: {kind: drawn}})
     def show(id: str) -> Any:
         assignments.administrator(api)
         found = next((e for e in items if e["id"] == id), None)

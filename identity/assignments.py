@@ -11,7 +11,7 @@ from identity.roles import effective
 from unryu.db import Tx
 from unryu.errors import BadRequest, Forbidden, NotFound
 from unryu.resource import Resource
-from unryu.rest import Api
+from unryu.rest import Api, Plain, described
 from unryu.rest.query import Query
 
 FILTERS = {"user.id": "user_id", "group.id": "group_id", "role.id": "role_id", "scope.project.id": "on_project",
@@ -27,6 +27,10 @@ def administrator(api: Api) -> None:
 def page(**items: Any) -> dict[str, Any]:
     """A list that has one page."""
     return {**items, "links": {"self": flask.request.url, "next": None, "previous": None}}
+
+
+PAGE = {"self": str, "next": None, "previous": None}
+"""The links of such a list, for the document."""
 
 
 def listed(api: Api, tx: Tx, noun: type[Resource], ids: Iterable[str]) -> dict[str, Any]:
@@ -45,7 +49,11 @@ def routes(api: Api, url: Callable[[], str]) -> None:
         _grants(api, f"{prefix}/OS-INHERIT/domains/<target>/{roles}", "/inherited_to_projects", who, "domain")
     _implications(api, url)
 
+    one = Plain({"type": "object", "required": ["role", "scope", "links"]})
+
     @api.app.get(f"{prefix}/role_assignments")
+    @described("List who has which role where.", query=dict.fromkeys([*FILTERS, *sorted(FLAGS)], str),
+               answers={200: {"role_assignments": [one], "links": PAGE}})
     def list_role_assignments() -> Any:
         administrator(api)
         args = flask.request.args
@@ -92,6 +100,9 @@ def _grants(api: Api, rule: str, end: str, who: str, kind: str) -> None:
             raise NotFound(f"The {who} {actor} does not have the role {role_id} there.")
         return record
 
+    there = f"on {'the system' if kind == 'system' else f'every project in a {kind}' if inherited else f'a {kind}'}"
+
+    @described(f"Give a {who} a role {there}.", answers={204: None})
     def give(actor: str, role_id: str, target: str = "all") -> Any:
         administrator(api)
         with api.database.transaction(api.context) as tx:
@@ -101,18 +112,21 @@ def _grants(api: Api, rule: str, end: str, who: str, kind: str) -> None:
                 tx.insert(record)
         return "", 204
 
+    @described(f"Take a role {there} from a {who}.", answers={204: None})
     def take(actor: str, role_id: str, target: str = "all") -> Any:
         administrator(api)
         with api.database.transaction(api.context) as tx:
             tx.delete(held(tx, actor, role_id, target))
         return "", 204
 
+    @described(f"Ask whether a {who} was given a role {there}.", answers={204: None})
     def check(actor: str, role_id: str, target: str = "all") -> Any:
         administrator(api)
         with api.database.reading() as tx:
             held(tx, actor, role_id, target)
         return "", 204
 
+    @described(f"List the roles that a {who} was given {there}.", answers={200: {"roles": [Role], "links": PAGE}})
     def show(actor: str, target: str = "all") -> Any:
         administrator(api)
         with api.database.reading() as tx:
@@ -163,6 +177,10 @@ def _path(made: Assignment) -> str:
 def _implications(api: Api, url: Callable[[], str]) -> None:
     rule = f"{api.dialect.prefix}/roles/<prior>/implies"
 
+    drawn = {"id": str, "name": str, "links": {"self": str}}
+    several = {"prior_role": drawn, "implies": [drawn]}
+    pair = {"role_inference": {"prior_role": drawn, "implies": drawn}}
+
     def view(role: Role) -> dict[str, Any]:
         return {**named(role), "links": {"self": f"{url()}/roles/{role.id}"}}
 
@@ -172,6 +190,7 @@ def _implications(api: Api, url: Callable[[], str]) -> None:
     def answer(prior: Role, implied: Role) -> dict[str, Any]:
         return {"role_inference": {"prior_role": view(prior), "implies": view(implied)}}
 
+    @described("Let a role imply another: who has the one has the other.", answers={201: pair})
     def imply(prior: str, implied: str) -> Any:
         administrator(api)
         with api.database.transaction(api.context) as tx:
@@ -182,6 +201,7 @@ def _implications(api: Api, url: Callable[[], str]) -> None:
                 tx.insert(Implication(prior_id=prior, implied_id=implied))
         return answer(one, other), 201
 
+    @described("Ask whether a role implies another.", answers={200: pair})
     def show(prior: str, implied: str) -> Any:
         administrator(api)
         with api.database.reading() as tx:
@@ -190,6 +210,7 @@ def _implications(api: Api, url: Callable[[], str]) -> None:
                 raise NotFound(f"Role {prior} does not imply role {implied}.")
             return answer(one, other)
 
+    @described("Let a role imply another no more.", answers={204: None})
     def stop(prior: str, implied: str) -> Any:
         administrator(api)
         with api.database.transaction(api.context) as tx:
@@ -203,11 +224,13 @@ def _implications(api: Api, url: Callable[[], str]) -> None:
         ids = {i.implied_id for i in tx.where("implication", prior_id=prior.id)}
         return {"prior_role": view(prior), "implies": [view(role) for role in tx.where("role", id=ids)]}
 
+    @described("List the roles that a role implies.", answers={200: {"role_inference": several, "links": {"self": str}}})
     def list_of_one(prior: str) -> Any:
         administrator(api)
         with api.database.reading() as tx:
             return {"role_inference": inference(tx, tx.need("role", prior)), "links": {"self": flask.request.url}}
 
+    @described("List which roles imply which.", answers={200: {"role_inferences": [several], "links": {"self": str}}})
     def list_all() -> Any:
         administrator(api)
         with api.database.reading() as tx:

@@ -5,7 +5,7 @@ from typing import Any
 import flask
 import sqlalchemy as sa
 
-from identity.assignments import listed, page
+from identity.assignments import PAGE, listed, page
 from identity.catalog import Catalog
 from identity.description import ENDED, describe
 from identity.forms import ChangeForm, LoginForm, User, parsed
@@ -16,7 +16,11 @@ from identity.roles import held, of_user, projects
 from identity.tokens import Keys, Token
 from unryu.db import Tx
 from unryu.errors import BadRequest, Forbidden, NotFound, Unauthorized
-from unryu.rest import Api, seen
+from unryu.rest import Api, Page, Plain, described, seen
+
+TOKEN = {"token": Plain({"type": "object", "required": ["methods", "user", "audit_ids", "issued_at", "expires_at"]})}
+UNLISTED = {"nocatalog": str}
+SUBJECT = ("X-Subject-Token",)
 
 
 def token_routes(api: Api, keys: Keys, login: Login, catalog: Catalog) -> None:
@@ -53,17 +57,20 @@ def token_routes(api: Api, keys: Keys, login: Login, catalog: Catalog) -> None:
             raise NotFound(ENDED) from error
 
     @api.app.post(rule)
+    @described("Log in: ask for a token.", body=LoginForm, query=UNLISTED, answers={201: TOKEN}, public=True, faults=(401,))
     def issue_token() -> Any:
         token, about = login.token(parsed(LoginForm, api.body()).auth)
         return answer(about, keys.seal(token), 201)
 
     @api.app.get(rule)
+    @described("Show what a token says.", query=UNLISTED, answers={200: TOKEN}, headers=SUBJECT, faults=(404,))
     def show_token() -> Any:
         with api.database.reading() as tx:
             _, about, sealed = subject(tx)
         return answer(about, sealed, 200)
 
     @api.app.delete(rule)
+    @described("End a token before its time.", answers={204: None}, headers=SUBJECT, faults=(404,))
     def revoke_token() -> Any:
         with api.database.transaction(api.context) as tx:
             token, _, _ = subject(tx)
@@ -89,10 +96,12 @@ def own_routes(api: Api, login: Login, catalog: Catalog) -> None:
             return listed(api, tx, Project, (p.id for p in projects(tx, user_id)))
 
     @api.app.get(f"{prefix}/auth/projects")
+    @described("List the projects that the caller may have a token for.", answers={200: Page(Project)}, query=Project)
     def own_projects() -> Any:
         return projects_of(api.context.user_id)
 
     @api.app.get(f"{prefix}/auth/domains")
+    @described("List the domains that the caller may have a token for.", answers={200: Page(Domain)}, query=Domain)
     def own_domains() -> Any:
         user_id = api.context.user_id
         with api.database.reading() as tx:
@@ -100,18 +109,21 @@ def own_routes(api: Api, login: Login, catalog: Catalog) -> None:
             return listed(api, tx, Domain, (d.id for d in tx.where("domain", id=ids, enabled=True)))
 
     @api.app.get(f"{prefix}/auth/system")
+    @described("Say whether the caller may have a token for the system.", answers={200: {"system": [{"all": bool}]}})
     def own_system() -> Any:
         user_id = api.context.user_id
         with api.database.reading() as tx:
             return {"system": [{"all": True}] if held(tx, user_id, ("system", "all")) else []}
 
     @api.app.get(f"{prefix}/auth/catalog")
+    @described("Show which service answers where.", answers={200: {"catalog": catalog.entries, "links": PAGE}})
     def own_catalog() -> Any:
         if not api.context.roles:
             raise Forbidden("A token without a scope has no catalogue.")
         return page(catalog=catalog.entries)
 
     @api.app.get(f"{prefix}/users/<id>/projects")
+    @described("List the projects where a user has a role.", answers={200: Page(Project)}, query=Project)
     def projects_of_user(id: str) -> Any:
         context = api.context
         with api.database.reading() as tx:
@@ -119,6 +131,7 @@ def own_routes(api: Api, login: Login, catalog: Catalog) -> None:
         return projects_of(user.id)
 
     @api.app.post(f"{prefix}/users/<id>/password")
+    @described("Change one's own password.", body=ChangeForm, answers={204: None}, public=True, faults=(401,))
     def change_password(id: str) -> Any:
         """No token: who knows the old password may, also when it is all he has left."""
         given = parsed(ChangeForm, api.body()).user

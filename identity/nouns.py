@@ -100,6 +100,7 @@ class User(Resource, kind="user", without=STAMPS, roles=SHOWN_TO_HIMSELF, owner=
     tokens_since: int = field(0, post=False, internal=True)
     """Milliseconds since 1970: tokens issued earlier ended with the old password."""
     options: dict[str, Any] = field({}, put=True, check=no_options)
+    adds = {"password_expires_at": None}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         return self.replace(domain_id=self.domain_id or domain_of(context))
@@ -134,6 +135,7 @@ class Membership(Resource, kind="membership", path=None, without=NOTHING_SHARED,
 class Role(Resource, kind="role", without=STAMPS, roles=ADMIN):
     name: str = field(required=True, put=True, unique=True, check=named)
     options: dict[str, Any] = field({}, put=True, check=no_options)
+    adds = {"domain_id": None}
 
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:

@@ -17,7 +17,9 @@ import schemathesis.openapi
 from hypothesis import strategies as st
 from schemathesis.specs.openapi import checks
 
-from controller.api import application
+import controller.api
+import identity.api
+import identity.bootstrap
 from tests.inprocess import ADMIN, ALT, DEMO, READER, tokens
 from tests.postgres import Postgres
 from unryu.db import Database, upgrade
@@ -37,15 +39,18 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("UNRYU_STATE", str(tmp_path))
     load_nouns()
     if request.param == "sqlite":
-        yield _opened(f"sqlite:///{tmp_path}/unryu.db")
+        yield _first()
     else:
         with Postgres() as server, server.database() as url:
-            yield _opened(url)
+            monkeypatch.setenv("UNRYU_DATABASE_URL", url)
+            yield _first()
 
 
-def _opened(url: str) -> Database:
-    upgrade(url)
-    return Database(url)
+def _first() -> Database:
+    """With the keys and the first users, as `unryu up` makes them."""
+    upgrade()
+    identity.bootstrap.bootstrap()
+    return Database()
 
 
 NETS = [f"10.{n}.0.0/24" for n in range(9)] + [f"fd00:{n}::/64" for n in range(9)]
@@ -83,7 +88,8 @@ class Known:
                 self.put(random, item)
 
 
-def test_every_answer_is_a_declared_one(database: Database) -> None:
+@pytest.mark.parametrize("application", [controller.api.application, identity.api.application], ids=["network", "identity"])
+def test_every_answer_is_a_declared_one(database: Database, application: Any) -> None:
     app = application(database, tokens())
     document = schemathesis.openapi.from_wsgi("/openapi.json", app)
     operations = [found.ok() for found in document.get_all_operations()]

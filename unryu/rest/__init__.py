@@ -2,11 +2,11 @@
 
 from unryu.rest.api import Api, Dialect
 from unryu.rest.body import text, validate
-from unryu.rest.described import Asked, Given, Plain, Several, Whole, described
+from unryu.rest.described import Asked, Given, Page, Plain, Several, Whole, described
 from unryu.rest.write import create, delete, update
 from unryu.scope import owned, seen, visible_rows
 
 __all__ = [
-    "Api", "Asked", "Dialect", "Given", "Plain", "Several", "Whole", "create", "delete", "described", "owned", "seen", "text",
-    "update", "validate", "visible_rows",
+    "Api", "Asked", "Dialect", "Given", "Page", "Plain", "Several", "Whole", "create", "delete", "described", "owned", "seen",
+    "text", "update", "validate", "visible_rows",
 ]

@@ -26,8 +26,8 @@ class Call:
     answers: Mapping[int, Any]
     """Status → an example of what is said then; None: nothing."""
     body: Any = None
-    query: Mapping[str, Any] = field(default_factory=dict)
-    """Argument → example."""
+    query: Mapping[str, Any] | type[Resource] = field(default_factory=dict)
+    """Argument → example; or a noun: whatever a list of it takes."""
     headers: tuple[str, ...] = ()
     """It cannot do without these."""
     faults: tuple[int, ...] = ()
@@ -58,6 +58,13 @@ class Given:
 @dataclass(frozen=True)
 class Whole:
     """In an example: a record of which no `fields` were asked for, so that nothing is missing."""
+
+    noun: type[Resource]
+
+
+@dataclass(frozen=True)
+class Page:
+    """In an example: a page of the list of a noun."""
 
     noun: type[Resource]
 

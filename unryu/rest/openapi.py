@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, get_origin
 
@@ -12,7 +12,7 @@ import pydantic
 from unryu.errors import Fault
 from unryu.resource import UNSET, Field, Resource, parts_of
 from unryu.rest.body import MOST, model
-from unryu.rest.described import Asked, Call, Given, Plain, Several, Whole, described
+from unryu.rest.described import Asked, Call, Given, Page, Plain, Several, Whole, described
 from unryu.rest.query import ARGUMENTS, TAG_FILTERS, filterable
 
 if TYPE_CHECKING:
@@ -68,9 +68,8 @@ def _routes(api: "Api") -> Iterator[tuple[str, str, str, Call | None]]:
 
 def _verbs(api: "Api", noun: type[Resource]) -> Iterator[tuple[str, Call]]:
     one, many = noun.kind.replace("_", " "), noun.plural.replace("_", " ")
-    pages = tuple({noun.plural: [noun], **api.dialect.links(noun, "this", following)} for following in (None, "next"))
     guarded = "revision_number" in noun.fields
-    yield "list", Call(summary=f"List {many}.", answers={200: pages}, query=_filters(api, noun))
+    yield "list", Call(summary=f"List {many}.", answers={200: Page(noun)}, query=noun)
     yield "show", Call(summary=f"Show one {one}.", answers={200: {noun.kind: noun}}, query={"fields": [str]})
     yield "create", Call(summary=f"Create one {one}, or up to {MOST} in one call: all of them or none.",
                          body=({noun.kind: Given(noun, "create")}, {noun.plural: Several(Given(noun, "create"))}),
@@ -127,9 +126,10 @@ class _Document:
 
     def _operation(self, path: str, method: str, endpoint: str, call: Call) -> Schema:
         names = re.findall(r"{(\w+)}", path)
+        query = call.query if isinstance(call.query, Mapping) else _filters(self.api, call.query)
         parameters = [
             *(_parameter("path", name, {"type": "string"}, required=True) for name in names),
-            *(_parameter("query", name, self.schema(example)) for name, example in call.query.items()),
+            *(_parameter("query", name, self.schema(example)) for name, example in query.items()),
             *(_parameter("header", name, {"type": "string"}, required=True) for name in call.headers),
             *([IF_MATCH] if call.guarded else ()),
         ]
@@ -159,6 +159,10 @@ class _Document:
         """Of what is drawn as described.py says."""
         if isinstance(example, Plain):
             return dict(example.schema)
+        if isinstance(example, Page):
+            links = self.api.dialect.links
+            return self.schema(tuple({example.noun.plural: [example.noun], **links(example.noun, "this", following)}
+                                     for following in (None, "next")))
         if isinstance(example, Asked):
             return _object({key: self.schema(value) for key, value in example.item.items()}, [])
         if isinstance(example, Several):
