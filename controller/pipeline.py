@@ -12,14 +12,28 @@ BRIDGES = ("br-int", "br-tun", "br-ex")
 # network's number crosses as the VLAN TCI (12 bits of VID, 3 of priority; 0x1000 says that there is a tag).
 NETWORK = Reg("network", 0, 0, 15)
 FROM_OVERLAY = Reg("from_overlay", 0, 15, 1)
+TO_GUEST = Reg("to_guest", 0, 16, 1)
+INBOUND = Reg("inbound", 0, 17, 1)
+UNTRACKED = Reg("untracked", 0, 18, 1)
 OUT_PORT = Reg("out_port", 1, 0, 16)
+POLICY = Reg("policy", 2, 0, 64)
+REMOTE4, REMOTE6 = Reg("remote4", 4, 0, 32), Reg("remote6", 4, 0, 128)
+PEER_POLICY = Reg("peer_policy", 8, 0, 64)
 NETWORK_VID, NETWORK_PCP = NETWORK.of[0:12], NETWORK.of[12:15]
 
 # br-int, in the order of a packet from a guest.
 CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?", next=("local", "l2", "output"))
-LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("advertise", "l2"), miss="l2")
+LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("advertise", "track", "l2"), miss="track")
 ADVERTISE = Table("br-int", 25, "advertise", "What does the neighbour advertisement say?")
-L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?", next=("output", "overlay"))
+# Once for who sends and, from l2 by resubmit, the only way back, once for each local port that it is for.
+TRACK = Table("br-int", 30, "track", "Whose connection is it, if groups judge it at all?", next=("verdict", "rules"),
+              miss="commit")
+VERDICT = Table("br-int", 35, "verdict", "By the rules of which direction is its connection judged?", next=("rules",))
+RULES = Table("br-int", 40, "rules", "Does a rule let it pass, whoever is at the other end?", next=("peer", "commit"))
+PEER = Table("br-int", 45, "peer", "Which groups is the other end in?", next=("members",))
+MEMBERS = Table("br-int", 50, "members", "Does a rule let members of those groups pass?", next=("commit",))
+COMMIT = Table("br-int", 55, "commit", "Is its connection new, and where does it go on?", next=("l2", "output"))
+L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?", next=("track", "output", "overlay"))
 OVERLAY = Table("br-int", 70, "overlay", "How does it cross to br-tun?")
 OUTPUT = Table("br-int", 80, "output", "Out of which port?")
 
@@ -32,8 +46,9 @@ DEPART = Table("br-tun", 60, "depart", "Which host is it for, under which VNI?")
 # br-ex: the provider wire.
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
-TABLES = (CLASSIFY, LOCAL, ADVERTISE, L2, OVERLAY, OUTPUT, ORIGIN, ARRIVE, INWARD, DEPART, WIRE)
-REGISTERS = (NETWORK, FROM_OVERLAY, OUT_PORT)
+TABLES = (CLASSIFY, LOCAL, ADVERTISE, TRACK, VERDICT, RULES, PEER, MEMBERS, COMMIT, L2, OVERLAY, OUTPUT,
+          ORIGIN, ARRIVE, INWARD, DEPART, WIRE)
+REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, OUT_PORT, POLICY, REMOTE4, REMOTE6, PEER_POLICY)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from controller.bootstrap import load_features
@@ -17,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "pipeline.md"
 
 
 def sample() -> Picture:
-    """Two hosts, a network with both IP versions, a port on each host."""
+    """Two hosts, a network with both IP versions, a port of the default group on each host."""
     picture = Picture()
 
     def put(kind: str, **values: object) -> Resource:
@@ -34,8 +35,13 @@ def sample() -> Picture:
     put("subnet", id="blue4", network_id="blue", ip_version=4, cidr="10.0.0.0/24", gateway_ip="10.0.0.1")
     put("subnet", id="blue6", network_id="blue", ip_version=6, cidr="fd00::/64",
         ipv6_ra_mode="dhcpv6-stateful", ipv6_address_mode="dhcpv6-stateful")
+    put("security_group", id="default", project_id="demo")
+    for direction, version in product(("egress", "ingress"), (4, 6)):
+        put("security_group_rule", id=f"{direction}{version}", security_group_id="default", direction=direction,
+            ethertype=f"IPv{version}", remote_group_id="default" if direction == "ingress" else None)
     for n, host in enumerate(("h1", "h2"), 1):
         put("port", id=f"port{n}", network_id="blue", mac_address=f"fa:16:3e:00:00:0{n}", binding_host_id=host,
+            security_groups=["default"],
             fixed_ips=[{"subnet_id": "blue4", "ip_address": f"10.0.0.1{n}"},
                        {"subnet_id": "blue6", "ip_address": f"fd00::1{n}"}])
         put("vif", id=f"vif{n}", agent_id=f"agent-{host}", port_id=f"port{n}", ofport=100, link="up")
@@ -98,7 +104,7 @@ def _features() -> Iterator[str]:
 
 def _golden() -> Iterator[str]:
     yield "\n## The flows of a small network"
-    yield "\nTwo hosts, one network with IPv4 and IPv6, a port on each host; this is h1, where port1 is (ofport 100).\n"
+    yield "\nTwo hosts, one network with IPv4 and IPv6, a port of the default group on each; this is h1, port1 has ofport 100.\n"
     yield "```"
     bridge = None
     for feature, of, line in golden():

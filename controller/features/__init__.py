@@ -15,6 +15,7 @@ from controller.features import (
     ports,
     ra,
     rbac,
+    security_group_flows,
     security_groups,
     subnet_pools,
     subnets,
@@ -22,4 +23,4 @@ from controller.features import (
 )
 
 __all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "neighbours", "networks", "ports", "ra",
-           "rbac", "security_groups", "subnet_pools", "subnets", "tunnels"]
+           "rbac", "security_group_flows", "security_groups", "subnet_pools", "subnets", "tunnels"]

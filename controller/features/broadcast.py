@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from controller.derive import Here, Net, derives, hosts_of_network, its_hosts, itself
-from controller.flow import ETH_DST, TUN_DST, TUN_ID, Flow, flow, goto, load, match, output, resubmit, set_field
-from controller.pipeline import DEPART, FALLBACK, FROM_OVERLAY, L2, MULTICAST, NETWORK, OUT_PORT, OUTPUT, OVERLAY
+from controller.flow import ETH_DST, TUN_DST, TUN_ID, Flow, flow, goto, match, output, set_field
+from controller.pipeline import DEPART, FALLBACK, FROM_OVERLAY, L2, MULTICAST, NETWORK, OVERLAY
+from controller.policy import towards
 
 GROUP = ETH_DST.masked("01:00:00:00:00:00", "01:00:00:00:00:00")  # the bit that says "to more than one"
 
@@ -19,11 +20,10 @@ def onward(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
 @derives("network", at=its_hosts)
 def to_ports(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """To every port of the network here (Open vSwitch leaves out the one it came from); a guest's also to the hosts."""
-    ofports = sorted(filter(None, (here.vif(p.id) for p in net.where("port", binding_host_id=here.id)
-                                   if p.network_id == network.id and p.admin_state_up)))
+    ports = [p for p in net.where("port", binding_host_id=here.id) if p.network_id == network.id and p.admin_state_up]
     if not network.admin_state_up:
         return
-    everyone = [word for ofport in ofports for word in (load(OUT_PORT, ofport), resubmit(OUTPUT))]
+    everyone = [word for port in ports if here.vif(port.id) for word in towards(port, here.vif(port.id))]
     yield flow(L2, MULTICAST, match(NETWORK == network.number, GROUP, FROM_OVERLAY == 0), *everyone, goto(OVERLAY))
     if everyone:
         yield flow(L2, MULTICAST, match(NETWORK == network.number, GROUP, FROM_OVERLAY == 1), *everyone)

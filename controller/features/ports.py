@@ -13,7 +13,8 @@ from controller.derive import Here, Net, derives, own_host
 from controller.dhcp_options import encoded
 from controller.flow import ETH_DST, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
 from controller.ipam import address, eui64, free_address, this_address
-from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, OUT_PORT, OUTPUT
+from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, POLICY
+from controller.policy import policy_of, towards
 from unryu.errors import BadRequest, Conflict
 from unryu.resource import UNSET, Resource, field
 
@@ -241,7 +242,8 @@ def entrance(port: Port, net: Net, here: Here) -> Iterator[Flow]:
     """What comes from its VIF is of its network. Tagged frames match nothing here, so a guest cannot name a network."""
     network, ofport = net.get("network", port.network_id), here.vif(port.id)
     if ofport and port.admin_state_up and network.admin_state_up:
-        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), load(NETWORK, network.number), goto(LOCAL))
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), load(NETWORK, network.number),
+                   load(POLICY, policy_of(port)), goto(LOCAL))
 
 
 @derives("port", at=own_host)
@@ -250,4 +252,4 @@ def delivery(port: Port, net: Net, here: Here) -> Iterator[Flow]:
     network, ofport = net.get("network", port.network_id), here.vif(port.id)
     if ofport and port.admin_state_up and network.admin_state_up:
         yield flow(L2, EXACT, match(NETWORK == network.number, ETH_DST == port.mac_address),
-                   load(OUT_PORT, ofport), goto(OUTPUT))
+                   *towards(port, ofport))

@@ -236,6 +236,8 @@ TCP_SRC = _field("tcp_src", 16, DECIMAL, ("OXM_OF_TCP_SRC", 13), ("NXM_OF_TCP_SR
 TCP_DST = _field("tcp_dst", 16, DECIMAL, ("OXM_OF_TCP_DST", 14), ("NXM_OF_TCP_DST", 10), shown="tp_dst")
 UDP_SRC = _field("udp_src", 16, DECIMAL, ("OXM_OF_UDP_SRC", 15), ("NXM_OF_UDP_SRC", 11), shown="tp_src")
 UDP_DST = _field("udp_dst", 16, DECIMAL, ("OXM_OF_UDP_DST", 16), ("NXM_OF_UDP_DST", 12), shown="tp_dst")
+SCTP_SRC = _field("sctp_src", 16, DECIMAL, ("OXM_OF_SCTP_SRC", 17), shown="tp_src")
+SCTP_DST = _field("sctp_dst", 16, DECIMAL, ("OXM_OF_SCTP_DST", 18), shown="tp_dst")
 ICMP_TYPE = _field("icmp_type", 8, DECIMAL, ("OXM_OF_ICMPV4_TYPE", 19), ("NXM_OF_ICMP_TYPE", 13))
 ICMP_CODE = _field("icmp_code", 8, DECIMAL, ("OXM_OF_ICMPV4_CODE", 20), ("NXM_OF_ICMP_CODE", 14))
 ICMPV6_TYPE = _field("icmpv6_type", 8, DECIMAL, ("OXM_OF_ICMPV6_TYPE", 29), ("NXM_NX_ICMPV6_TYPE", 21),

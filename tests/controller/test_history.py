@@ -22,6 +22,7 @@ from controller.loop import Loop
 from controller.openflow.app import Connection, Switches
 from controller.openflow.readback import read
 from controller.pipeline import BRIDGES
+from tests.controller.test_features import conflicts
 from tests.inprocess import ADMIN, fresh_database, tokens
 from tests.ovs import OvsHost
 
@@ -29,6 +30,12 @@ pytestmark = pytest.mark.system
 
 HOSTS = ("h1", "h2")
 DPIDS = {(host, bridge): n << 8 | k for n, host in enumerate(HOSTS, 1) for k, bridge in enumerate(BRIDGES, 1)}
+
+
+SAID: tuple[dict[str, Any], ...] = (
+    {}, {"protocol": "tcp", "port_range_min": 80, "port_range_max": 90}, {"protocol": "tcp", "port_range_min": 88,
+    "port_range_max": 91}, {"protocol": "icmp", "port_range_min": 8}, {"remote_group_id": "any"}, {"ethertype": "IPv6"},
+    {"protocol": "udp", "remote_group_id": "any"}, {"protocol": "47"}, {"remote_ip_prefix": "10.0.0.0/30"})
 
 
 class Cloud:
@@ -90,7 +97,7 @@ class Cloud:
 
     def check(self) -> None:
         self.settle()
-        assert not self.loop.engine.failed and not self.loop.engine.contested
+        assert not self.loop.engine.failed and not conflicts(self.loop.engine)
         fresh = recompute(self.loop.picture, catalogue.values())
         for (host, bridge), dpid in DPIDS.items():
             wanted = fresh[host][bridge]
@@ -121,6 +128,7 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             self.cloud = Cloud(Path(mkdtemp(dir=folder)), *ovs)
             self.networks: list[str] = []
             self.ports: dict[str, str] = {}
+            self.groups: list[str] = []
             self.ofport = 100
 
         @rule(v6=st.booleans(), v4=st.booleans())
@@ -159,8 +167,10 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
         @precondition(lambda self: self.ports)
         @rule(which=st.integers(0), changes=st.fixed_dictionaries({}, optional={
             "binding:host_id": st.sampled_from(("", *HOSTS)), "admin_state_up": st.booleans(), "name": st.just("x"),
-            "fixed_ips": st.just([])}))
+            "fixed_ips": st.just([]), "security_groups": st.lists(st.integers(0, 3), max_size=2)}))
         def update_port(self, which: int, changes: dict[str, Any]) -> None:
+            if "security_groups" in changes:
+                changes["security_groups"] = [self.groups[n] for n in changes["security_groups"] if n < len(self.groups)]
             self.cloud.call("PUT", f"/ports/{sorted(self.ports)[which % len(self.ports)]}", {"port": changes})
 
         @precondition(lambda self: self.ports)
@@ -169,6 +179,27 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             port = sorted(self.ports)[which % len(self.ports)]
             self.cloud.call("DELETE", f"/ports/{port}")
             del self.ports[port]
+
+        @precondition(lambda self: len(self.groups) < 4)
+        @rule(stateful=st.booleans())
+        def create_group(self, stateful: bool) -> None:
+            made = self.cloud.call("POST", "/security-groups", {"security_group": {"name": "g", "stateful": stateful}})
+            self.groups.append(made["security_group"]["id"])
+
+        @precondition(lambda self: self.groups)
+        @rule(which=st.integers(0), of=st.integers(0), said=st.sampled_from(SAID), ingress=st.booleans())
+        def create_rule(self, which: int, of: int, said: dict[str, Any], ingress: bool) -> None:
+            """Some of them name a group, some say in part what others say, too."""
+            named = {"remote_group_id": self.groups[of % len(self.groups)]} if said.get("remote_group_id") else {}
+            self.cloud.call("POST", "/security-group-rules", {"security_group_rule": {
+                **said, **named, "direction": "ingress" if ingress else "egress",
+                "security_group_id": self.groups[which % len(self.groups)]}})
+
+        @rule(which=st.integers(0))
+        def delete_rule(self, which: int) -> None:
+            rules = self.cloud.call("GET", "/security-group-rules")["security_group_rules"]
+            if rules:
+                self.cloud.call("DELETE", f"/security-group-rules/{sorted(r['id'] for r in rules)[which % len(rules)]}")
 
         @precondition(lambda self: self.networks)
         @rule(which=st.integers(0), up=st.booleans())

@@ -1,0 +1,238 @@
+"""The flows of security groups: who may talk is asked of conntrack and of the rules, for every packet of a connection.
+
+A packet is judged by the direction that its connection began in and by the tuple that it began with, whoever sends
+now. So a rule that goes ends its connections with the same change, and they live again with the rule; conntrack's
+table is never touched. See docs/decisions/0008-security-groups.md.
+"""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from controller.derive import Here, Net, derives, hosts_of_network, itself
+from controller.flow import (
+    CT_IPV6_DST,
+    CT_IPV6_SRC,
+    CT_NW_DST,
+    CT_NW_PROTO,
+    CT_NW_SRC,
+    CT_TP_DST,
+    CT_TP_SRC,
+    ICMP,
+    ICMP_CODE,
+    ICMP_TYPE,
+    ICMPV6,
+    ICMPV6_CODE,
+    ICMPV6_TYPE,
+    IN_PORT,
+    INV,
+    IP_PROTO,
+    IPV4,
+    IPV4_DST,
+    IPV4_SRC,
+    IPV6,
+    IPV6_DST,
+    IPV6_SRC,
+    NEW,
+    RPL,
+    SCTP_DST,
+    TCP_DST,
+    TRK,
+    UDP_DST,
+    Flow,
+    Terms,
+    ct,
+    ct_commit,
+    flow,
+    goto,
+    load,
+    match,
+    move,
+)
+from controller.pipeline import (
+    COMMIT,
+    EXACT,
+    FALLBACK,
+    INBOUND,
+    L2,
+    MEMBERS,
+    NETWORK,
+    OUT_PORT,
+    OUTPUT,
+    OVERRIDE,
+    PEER,
+    PEER_POLICY,
+    POLICY,
+    REMOTE4,
+    REMOTE6,
+    RULES,
+    TO_GUEST,
+    TRACK,
+    UNTRACKED,
+    VERDICT,
+)
+from controller.policy import UNGUARDED, hosts_with, members, named_on, number, policies_with, stateless
+
+VALID = (TRK == 1) + (INV == 0)
+PROTOCOLS = {"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "icmpv6": 58, "igmp": 2, "ip": 4,
+             "ipip": 4, "ipv6-encap": 41, "ipv6-frag": 44, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "ipv6-route": 43,
+             "ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112}
+TCP, UDP, SCTP = 6, 17, 132
+PINGS = {"IPv4": 1, "IPv6": 58}
+FRAGMENT = 44
+DESTINATION_PORT = {TCP: TCP_DST, UDP: UDP_DST, SCTP: SCTP_DST}
+
+# What conntrack can follow. Of these, what it calls invalid is dropped; of all else it says so, whatever it is.
+ICMP_FOLLOWED = (0, 3, 4, 5, 8, 11, 12, 13, 14, 15, 16)
+ICMPV6_FOLLOWED = (1, 2, 3, 4, 128, 129)
+FOLLOWED = (
+    *(family + (IP_PROTO == protocol) for family in (IPV4, IPV6) for protocol in DESTINATION_PORT),
+    *(ICMP + (ICMP_TYPE == kind) for kind in ICMP_FOLLOWED),
+    *(ICMPV6 + (ICMPV6_TYPE == kind) for kind in ICMPV6_FOLLOWED),
+    IPV6 + (IP_PROTO == FRAGMENT),
+)
+NEIGHBOURS = (133, 134, 135, 136)  # solicitations and advertisements, RFC 4861
+
+# The address at the other end: of who began, where the connection came in; of whom it went to, where it went out.
+TRACKED_END = {("IPv4", True): CT_NW_SRC, ("IPv4", False): CT_NW_DST, ("IPv6", True): CT_IPV6_SRC, ("IPv6", False): CT_IPV6_DST}
+OWN_END = {("IPv4", True): IPV4_SRC, ("IPv4", False): IPV4_DST, ("IPv6", True): IPV6_SRC, ("IPv6", False): IPV6_DST}
+VERSION = {"IPv4": IPV4, "IPv6": IPV6}
+REMOTE = {"IPv4": REMOTE4, "IPv6": REMOTE6}
+
+
+@derives("agent", at=itself)
+def judgement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What is the same for all policies: asking conntrack, finding the direction and the other end, committing."""
+    yield flow(TRACK, OVERRIDE, match(POLICY == UNGUARDED), goto(COMMIT))
+    for kind in NEIGHBOURS:
+        yield flow(TRACK, OVERRIDE, match(ICMPV6, ICMPV6_TYPE == kind), goto(COMMIT))
+    for to_guest, zone, onward in ((0, IN_PORT[0:16], L2), (1, OUT_PORT, OUTPUT)):
+        for family in VERSION.values():
+            yield flow(TRACK, FALLBACK, match(TO_GUEST == to_guest, family), load(UNTRACKED, 0), ct(zone, VERDICT))
+            yield flow(COMMIT, EXACT, match(TO_GUEST == to_guest, UNTRACKED == 0, family, NEW == 1, TRK == 1),
+                       ct_commit(zone), goto(onward))
+        yield flow(COMMIT, FALLBACK, match(TO_GUEST == to_guest), goto(onward))
+        for reply in (0, 1):
+            yield flow(VERDICT, EXACT, match(VALID, RPL == reply, TO_GUEST == to_guest),
+                       load(INBOUND, to_guest ^ reply), goto(RULES))
+    for followed in FOLLOWED:
+        yield flow(VERDICT, OVERRIDE, match(TRK == 1, INV == 1, followed))
+    yield flow(VERDICT, FALLBACK, match(TRK == 1, INV == 1), load(UNTRACKED, 1), move(TO_GUEST, INBOUND), goto(RULES))
+    for (version, inbound), end in TRACKED_END.items():
+        yield flow(RULES, FALLBACK, match(UNTRACKED == 0, INBOUND == inbound, VERSION[version], VALID),
+                   move(end, REMOTE[version]), goto(PEER))
+    for (version, inbound), end in OWN_END.items():
+        yield flow(RULES, FALLBACK, match(UNTRACKED == 1, INBOUND == inbound, VERSION[version]),
+                   move(end, REMOTE[version]), goto(PEER))
+
+
+def hosts_of_group(group: Any, net: Net) -> Iterable[str]:
+    return hosts_with(net, group.id)
+
+
+@derives("security_group", at=hosts_of_group)
+def exemption(group: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Ports of stateless groups only are judged packet by packet, by what each says itself."""
+    for policy in policies_with(net, here.id, group.id):
+        if stateless(net, policy):
+            for family in VERSION.values():
+                yield flow(TRACK, EXACT, match(POLICY == number(policy), family),
+                           load(UNTRACKED, 1), move(TO_GUEST, INBOUND), goto(RULES))
+
+
+def hosts_of_rule(rule: Any, net: Net) -> Iterable[str]:
+    return hosts_with(net, rule.security_group_id)
+
+
+@derives("security_group_rule", at=hosts_of_rule)
+def admission(rule: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What a rule lets pass: once for each policy here that it is in, and each policy that a group it names is in."""
+    for policy in policies_with(net, here.id, rule.security_group_id):
+        asked = [form for prefix in prefixes(rule, net) for form in forms(rule, prefix, stateless(net, policy))]
+        if not rule.remote_group_id:
+            yield from (flow(RULES, EXACT, match(POLICY == number(policy), form), goto(COMMIT)) for form in asked)
+            continue
+        for peer in members(net, rule.remote_group_id):
+            yield from (flow(MEMBERS, EXACT, match(POLICY == number(policy), PEER_POLICY == number(peer), form), goto(COMMIT))
+                        for form in asked)
+
+
+def hosts_that_name_it(port: Any, net: Net) -> Iterable[str]:
+    """Where rules for ports of its network name one of its groups."""
+    groups = frozenset(port.security_groups)
+    return (h for h in hosts_of_network(net, port.network_id) if groups & named_on(net, h, port.network_id)) if groups else ()
+
+
+@derives("port", at=hosts_that_name_it)
+def membership(port: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """The groups that are behind a port's addresses: all that a member costs where rules name its groups."""
+    network = net.get("network", port.network_id)
+    for address in (ip_address(fixed["ip_address"]) for fixed in port.fixed_ips):
+        version = f"IPv{address.version}"
+        yield flow(PEER, EXACT, match(NETWORK == network.number, VERSION[version], REMOTE[version] == int(address)),
+                   load(PEER_POLICY, number(frozenset(port.security_groups))), goto(MEMBERS))
+
+
+# A rule as terms of a match.
+
+
+def prefixes(rule: Any, net: Net) -> list[str | None]:
+    """The addresses that a rule says itself; None: any."""
+    if rule.remote_address_group_id:
+        group = net.get("address_group", rule.remote_address_group_id)
+        found = group.addresses if group else []
+    else:
+        found = [rule.normalized_cidr] if rule.normalized_cidr else [None]
+    networks = [ip_network(f) if f else None for f in found]
+    return [str(n) if n and n.prefixlen else None for n in networks if n is None or f"IPv{n.version}" == rule.ethertype]
+
+
+def forms(rule: Any, prefix: str | None, stateless: bool) -> Iterator[Terms]:
+    """The matches of a rule: by conntrack's tuple, and by the packet's own fields where conntrack says nothing."""
+    protocol = PROTOCOLS.get(rule.protocol, rule.protocol)
+    protocol = int(protocol) if protocol not in (None, "any") else None
+    pings = protocol == PINGS[rule.ethertype]
+    begin = (INBOUND == (rule.direction == "ingress")) + VERSION[rule.ethertype]
+    if protocol is None and prefix is None:
+        yield begin
+        return
+    if not stateless and (protocol is None or pings or protocol in DESTINATION_PORT):
+        end = TRACKED_END[rule.ethertype, rule.direction == "ingress"]
+        for ports in _tracked_ports(rule, pings):
+            yield begin + VALID + (end == prefix if prefix else ()) + (
+                CT_NW_PROTO == protocol if protocol is not None else ()) + ports
+    if stateless or protocol is None or protocol not in DESTINATION_PORT:
+        end = OWN_END[rule.ethertype, rule.direction == "ingress"]
+        for ports in _own_ports(rule, protocol, pings):
+            yield begin + (UNTRACKED == 1) + (end == prefix if prefix else ()) + (
+                IP_PROTO == protocol if protocol is not None else ()) + ports
+
+
+def _tracked_ports(rule: Any, pings: bool) -> Iterator[Terms]:
+    low, high = rule.port_range_min, rule.port_range_max
+    if pings:  # conntrack keeps the type and the code where others have their ports
+        yield (CT_TP_SRC == low if low is not None else ()) + (CT_TP_DST == high if high is not None else ())
+    else:
+        yield from (CT_TP_DST.masked(*part) if part else () for part in ranges(low, high))
+
+
+def _own_ports(rule: Any, protocol: int | None, pings: bool) -> Iterator[Terms]:
+    low, high = rule.port_range_min, rule.port_range_max
+    if pings:
+        kind, code = (ICMP_TYPE, ICMP_CODE) if rule.ethertype == "IPv4" else (ICMPV6_TYPE, ICMPV6_CODE)
+        yield (kind == low if low is not None else ()) + (code == high if high is not None else ())
+    elif protocol in DESTINATION_PORT:
+        yield from (DESTINATION_PORT[protocol].masked(*part) if part else () for part in ranges(low, high))
+    elif low is None:  # the ports of DCCP and UDP-Lite are beyond Open vSwitch: a rule that asks for some lets nothing pass
+        yield ()
+
+
+def ranges(low: int | None, high: int | None) -> Iterator[tuple[int, int] | None]:
+    """(value, mask) of the fewest masks that together are the numbers from low to high; None: any number."""
+    if low is None or high is None or (low, high) == (0, 0xFFFF):
+        yield None
+        return
+    while low <= high:
+        size = min(low & -low or 1 << 16, 1 << (high - low + 1).bit_length() - 1)
+        yield low, 0xFFFF ^ size - 1
+        low += size
