@@ -27,7 +27,7 @@ from unryu.service import load_nouns
 
 pytestmark = pytest.mark.system
 
-REQUESTS = int(os.environ.get("UNRYU_REQUESTS", "400"))
+REQUESTS = int(os.environ.get("UNRYU_REQUESTS", "250"))
 CHECKS = [
     schemathesis.checks.not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
     checks.response_headers_conformance, checks.response_schema_conformance,
