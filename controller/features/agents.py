@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from controller.zones import ZONE
 from unryu.resource import Resource, field
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
     agent_type: str = field("Open vSwitch agent", observed=True, inert=True)
     binary: str = field("unryu-agent", observed=True, inert=True)
     topic: str = field("N/A", observed=True, inert=True)
-    availability_zone: str | None = field(None, observed=True, inert=True)
+    availability_zone: str | None = field(ZONE, observed=True, inert=True)
     started_at: str = field("", observed=True, inert=True)
     heartbeat_timestamp: str = field("", observed=True, inert=True)
     tunnel_ip: str = field("", observed=True, internal=True)
