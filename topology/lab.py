@@ -116,8 +116,11 @@ def lease(cloud: Cloud, guest: Guest, wait: bool = True) -> None:
     if not script.exists():
         write_private(script, SCRIPT)
         script.chmod(0o700)
-    words = ["udhcpc", "-i", DEVICE, "-s", str(script), "-p", str(_record(cloud, guest.name).with_suffix(".pid")),
-             "-t", "5", "-T", "1", "-A", "3", "-O", "mtu", "-O", "staticroutes", "-n" if wait else "-b"]
+    pid = _record(cloud, guest.name).with_suffix(".pid")
+    if pid.exists():  # plugged again: one client is enough
+        processes.end({int(pid.read_text())} & set(processes.inside([guest.namespace])))
+    words = ["udhcpc", "-i", DEVICE, "-s", str(script), "-p", str(pid), "-t", "5", "-T", "1",
+             "-A", "3", "-O", "mtu", "-O", "staticroutes", "-n" if wait else "-b"]
     with (cloud.state / "log" / f"guest-{guest.name}.log").open("ab") as log:  # no pipe: it lives on behind us
         done = subprocess.run(["ip", "netns", "exec", guest.namespace, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                               env=_outside(), check=False)
@@ -130,7 +133,7 @@ def _hear(guest: Guest, addresses: set[str]) -> None:
     deadline = time.monotonic() + 5
     while addresses and time.monotonic() < deadline:
         links = json.loads(run("ip", "-n", guest.namespace, "-j", "-6", "addr", "show", "dev", DEVICE, "scope", "global"))
-        if addresses <= {one["local"] for link in links for one in link.get("addr_info", ())}:
+        if addresses <= {one.get("local") for link in links for one in link.get("addr_info", ())}:
             return
         time.sleep(0.01)
     if addresses:
