@@ -183,6 +183,6 @@ def _boolean(key: str, value: str) -> bool:
 
 
 def _limit(value: str) -> int | None:
-    if not NUMBER.fullmatch(value) or value.startswith("-"):
+    if not NUMBER.fullmatch(value) or not 0 <= int(value) < 10**9:
         raise BadRequest(f"limit is a number of items, not '{value}'.")
     return int(value) or None

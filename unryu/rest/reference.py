@@ -42,7 +42,7 @@ def _lines(document: Schema) -> Iterator[str]:
     schemas, refusals = document["components"]["schemas"], document["components"]["responses"]
     calls = [(f"{method.upper()} {root}{path}", call)
              for path, item in document["paths"].items() for method, call in item.items()]
-    [example] = {str(_example(refusal)) for refusal in refusals.values()}
+    [example] = {json.dumps(_example(refusal["content"]["application/json"]["schema"])) for refusal in refusals.values()}
     yield f"# {document['info']['title']}\n"
     yield f"{document['info']['description']} What is refused is so in a sentence: `{example}`.\n"
     yield from _calls([call for call in calls if "tags" not in call[1]])
@@ -103,7 +103,7 @@ def _example(schema: Schema) -> Any:
     """A value as the schema of a refusal has it."""
     if schema.get("type") == "object":
         return {key: _example(value) for key, value in schema["properties"].items()}
-    return {"integer": 400}.get(schema.get("type", ""), "…")
+    return 400 if schema["type"] == "integer" else "..."
 
 
 def pages() -> Iterator[tuple[Path, str]]:
