@@ -33,6 +33,8 @@ class Courier(threading.Thread):
         self._taken = taken
         self._answers: dict[Any, Answer] = {key: entry[1] for key, entry in wanted.items()}
         self._changed: dict[Any, None] = {}
+        self._whole = True
+        """All of it must be said, not only what changed."""
         self._lock = threading.Lock()
         self._line: http.client.HTTPConnection | None = None
         self._ear, self._bell = socket.socketpair()
@@ -60,7 +62,7 @@ class Courier(threading.Thread):
         """The agent is elsewhere, or the loop has begun anew: all of it again."""
         with self._lock:
             self.door, self._answers = door, {key: entry[1] for key, entry in wanted.items()}
-            self.sent, self.realised = revision, 0
+            self.sent, self.realised, self._whole = revision, 0, True
         self._ring()
 
     def stop(self) -> None:
@@ -95,25 +97,30 @@ class Courier(threading.Thread):
 
     def _bring(self) -> None:
         with self._lock:
-            revision, whole = self.sent, self._line is None or not self.realised
+            revision, whole, door = self.sent, self._whole, self.door
             if not whole and self.realised >= revision:
                 return
+            self._whole = False
             keys = list(self._answers if whole else self._changed)
             news = [[*key, answer.data if (answer := self._answers.get(key)) else None] for key in keys]
             since, self._changed = self.realised, {}
         body = {"revision": revision, "answers": news} if whole else {"since": since, "revision": revision, "answers": news}
-        if not self._request("PUT" if whole else "PATCH", body):
+        if self._line and f"{self._line.host}:{self._line.port}" != door:
+            self._line.close()
+            self._line = None
+        if not self._request("PUT" if whole else "PATCH", door, body):
             self._hang_up()  # its book is another one: all of it, then
             self._bring()
             return
         with self._lock:
-            self.realised = revision
+            if self.door == door:
+                self.realised = revision
         self._taken(self.host)
 
-    def _request(self, verb: str, body: dict[str, Any]) -> bool:
+    def _request(self, verb: str, door: str, body: dict[str, Any]) -> bool:
         """False where the agent's book is not what we thought."""
         if self._line is None:
-            self._line = http.client.HTTPConnection(self.door, timeout=TIMEOUT)
+            self._line = http.client.HTTPConnection(door, timeout=TIMEOUT)
         try:
             self._line.request(verb, "/book", json.dumps(body, separators=(",", ":")).encode(),
                                {"Authorization": f"Bearer {self._secret}", "Content-Type": "application/json"})
@@ -138,6 +145,9 @@ class Courier(threading.Thread):
             self._hang_up()  # what it took it keeps on its disk: it is behind in nothing yet
 
     def _hang_up(self) -> None:
+        """What was said may be lost: all of it again."""
         if self._line:
             self._line.close()
         self._line = None
+        with self._lock:
+            self._whole = True

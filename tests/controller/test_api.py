@@ -175,6 +175,31 @@ def test_a_bad_port(api: Api, network: str, subnet: str, status: int, words: str
     api.refused(status, words, "POST", "/ports", {"port": values})
 
 
+def test_dhcp_options_of_a_port(api: Api, network: str) -> None:
+    port = api.make("port", network_id=network, extra_dhcp_opts=[
+        {"opt_name": "mtu", "opt_value": "1400"}, {"opt_name": "mtu", "opt_value": "1300"},
+        {"opt_name": "bootfile-url", "opt_value": "tftp://[fd00::1]/x", "ip_version": "6"}])
+    names = {(o["ip_version"], o["opt_name"]): o["opt_value"] for o in port["extra_dhcp_opts"]}
+    assert names == {(4, "mtu"): "1300", (6, "bootfile-url"): "tftp://[fd00::1]/x"}
+
+    def put(*options: Json) -> list[str]:
+        answer = api("PUT", f"/ports/{port['id']}", {"port": {"extra_dhcp_opts": list(options)}})
+        assert answer.status_code == 200
+        return [o["opt_name"] for o in answer.json["port"]["extra_dhcp_opts"]]
+
+    assert put({"opt_name": "66", "opt_value": "host"}) == ["mtu", "bootfile-url", "66"], "the others stay"
+    assert put({"opt_name": "mtu", "opt_value": None}) == ["bootfile-url", "66"], "null takes one back"
+    for option, words in (
+        ({"opt_name": "mtu", "opt_value": "big"}, "the DHCPv4 option mtu cannot be 'big'"),
+        ({"opt_name": "nonsense", "opt_value": "x"}, "there is no DHCPv4 option 'nonsense'"),
+        ({"opt_name": "mtu", "opt_value": "1400", "ip_version": 6}, "there is no DHCPv6 option 'mtu'"),
+        ({"opt_name": "mtu", "opt_value": "1400", "ip_version": 5}, "an ip_version is 4 or 6"),
+        ({"opt_name": "0", "opt_value": "x"}, "there is no DHCPv4 option '0'"),
+        ({"opt_name": "67", "opt_value": "x" * 2000}, "1024 are the most"),
+    ):
+        api.refused(400, words, "PUT", f"/ports/{port['id']}", {"port": {"extra_dhcp_opts": [option]}})
+
+
 def test_one_mac_per_network(api: Api, network: str) -> None:
     api.make("port", network_id=network, mac_address="FA-16-3E-00-00-01")
     api.refused(409, "is in use", "POST", "/ports", {"port": {"network_id": network, "mac_address": "fa:16:3e:00:00:01"}})

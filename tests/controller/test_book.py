@@ -1,0 +1,145 @@
+"""The book on its way: a courier of the controller and the door of an agent, over a real socket."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.book import Courier
+from controller.derive import Change, Entry, answer
+from ovsagent import door
+from ovsagent.answers.book import Book, Stale, Wrong
+
+SECRET = "s"
+
+
+class Agent:
+    """The door of an agent that has only a book."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.address = "127.0.0.1:0"
+        self.server: ThreadingHTTPServer | None = None
+
+    def begin(self) -> None:
+        self.book = Book(self.path)
+        nothing: Any = None
+        self.server = door.serve(door.Door(SECRET, nothing, dict, dict, dict, self.book), self.address)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def end(self) -> None:
+        assert self.server
+        self.server.shutdown()
+        self.server.server_close()
+
+    def data(self) -> dict[str, Any]:
+        return {port: entry for (_, port, _), entry in self.book.answers.items()}
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    made = Agent(tmp_path / "book.json")
+    made.begin()
+    yield made
+    made.end()
+
+
+def said(port: str, **data: Any) -> Entry:
+    return 0, answer("dhcp4", port, **data)
+
+
+def wanted(*entries: Entry) -> dict[Any, Entry]:
+    return {entry[1].key: entry for entry in entries}
+
+
+def within(seconds: float, true: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def courier(agent: Agent, taken: list[str], *entries: Entry, revision: int = 5) -> Courier:
+    made = Courier("h1", agent.address, SECRET, wanted(*entries), revision, taken.append)
+    made.start()
+    return made
+
+
+def test_the_whole_book_then_differences(agent: Agent) -> None:
+    taken: list[str] = []
+    sent = courier(agent, taken, said("p1", a=1), said("p2", a=2))
+    within(2, lambda: sent.realised == 5)
+    assert agent.data() == {"p1": {"a": 1}, "p2": {"a": 2}} and taken == ["h1"]
+    sent.change(6, Change(add=[said("p1", a=3), said("p3", a=4)], delete=[said("p2", a=2)]))
+    within(2, lambda: sent.realised == 6)
+    assert agent.data() == {"p1": {"a": 3}, "p3": {"a": 4}} and agent.book.revision == 6
+    assert json.loads(agent.path.read_text())["revision"] == 6, "on disk before it is confirmed"
+    sent.stop()
+    sent.join(2)
+    assert not sent.is_alive()
+
+
+def test_a_book_that_is_another_one_is_replaced(agent: Agent) -> None:
+    sent = courier(agent, [], said("p1", a=1))
+    within(2, lambda: sent.realised == 5)
+    agent.book.replace({"revision": 99, "answers": [["dhcp4", "x", "", {}]]})
+    sent.change(6, Change(add=[said("p2", a=2)]))
+    within(2, lambda: sent.realised == 6)
+    assert agent.data() == {"p1": {"a": 1}, "p2": {"a": 2}}
+    sent.stop()
+
+
+def test_an_agent_that_was_away_opens_its_book_and_hears_what_it_missed(agent: Agent) -> None:
+    sent = courier(agent, [], said("p1", a=1))
+    within(2, lambda: sent.realised == 5)
+    agent.end()
+    sent.change(6, Change(add=[said("p2", a=2)]))
+    time.sleep(0.3)
+    agent.begin()
+    within(4, lambda: sent.realised == 6)
+    assert agent.data() == {"p1": {"a": 1}, "p2": {"a": 2}}
+    sent.stop()
+
+
+def test_it_moves_to_a_new_address(agent: Agent, tmp_path: Path) -> None:
+    sent = courier(agent, [], said("p1", a=1))
+    within(2, lambda: sent.realised == 5)
+    other = Agent(tmp_path / "other.json")
+    other.begin()
+    sent.renew(other.address, wanted(said("p1", a=9)), 7)
+    within(4, lambda: sent.realised == 7)
+    assert other.data() == {"p1": {"a": 9}} and agent.data() == {"p1": {"a": 1}}
+    sent.stop()
+    other.end()
+
+
+def test_a_stranger_writes_nothing(agent: Agent) -> None:
+    taken: list[str] = []
+    stranger = Courier("h1", agent.address, "guess", wanted(said("p1", a=1)), 5, taken.append)
+    stranger.start()
+    time.sleep(0.3)
+    assert not taken and not agent.data()
+    stranger.stop()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"revision": 1, "answers": [[1]]}', '{"revision": "x", "answers": []}'])
+def test_a_book_that_cannot_be_read_is_an_empty_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "b.json").write_text(text)
+    book = Book(tmp_path / "b.json")
+    assert (book.revision, book.answers) == (0, {})
+
+
+def test_differences_to_another_book_and_nonsense_are_refused(tmp_path: Path) -> None:
+    book = Book(tmp_path / "b.json")
+    book.replace({"revision": 3, "answers": [["ra", "p", "", {"x": 1}]]})
+    with pytest.raises(Stale):
+        book.amend({"since": 2, "revision": 4, "answers": []})
+    with pytest.raises(Wrong):
+        book.replace({"revision": 4, "answers": [["ra", "p"]]})
+    assert book.get("ra", "p") == {"x": 1} and Book(tmp_path / "b.json").revision == 3
