@@ -97,7 +97,7 @@ class Tokens:
     def follow(self, database: Any, stop: threading.Event) -> None:
         """Run in a thread: forget what the journal touches."""
         with database.reading() as tx:
-            feed = journal.Feed(database, journal.head(tx.connection))
+            feed = journal.Feed(database, journal.head(tx.connection), self.service)
         while not stop.is_set():
             feed.wait(1.0)
             try:

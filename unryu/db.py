@@ -6,6 +6,7 @@ lock, so that waiting is a queue in the kernel and not a poll); on PostgreSQL ro
 
 import fcntl
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -55,7 +56,7 @@ class Database:
         self.url = sa.make_url(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
         if self.sqlite:
-            self.engine = sa.create_engine(self.url)
+            self.engine = sa.create_engine(self.url, json_deserializer=_json)
             self._lock_path = f"{self.url.database}.lock"
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
@@ -73,9 +74,9 @@ class Database:
                 yield tx
                 if tx.entries:
                     tx.revision = journal.write(connection, tx.entries, context)
-                    self.bell.ring(connection)
+                    self.bell.ring(connection, tx.services)
         if tx.revision:
-            self.bell.rung()
+            self.bell.rung(tx.services)
 
     @contextmanager
     def reading(self) -> Iterator["Tx"]:
@@ -102,6 +103,11 @@ class Database:
             raise BadRequest(f"There is a value that the database cannot hold: {error.orig}.") from error
         except UnicodeEncodeError as error:
             raise BadRequest("There is a text with half of a surrogate pair in it, which is no character.") from error
+
+
+def _json(text: str) -> Any:
+    """A column's value. Most lists are empty, and a thousand rows have thousands of them."""
+    return [] if text == "[]" else json.loads(text)
 
 
 @contextmanager
@@ -143,6 +149,11 @@ class Tx:
         self._defaults: dict[tuple[str, str | None], Any] = {}
         self.revision = 0
         self.now = datetime.now(UTC)
+
+    @property
+    def services(self) -> set[str]:
+        """Whose nouns were changed."""
+        return {nouns[entry.kind].service for entry in self.entries}
 
     # reading
 

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
-from unryu.resource import metadata
+from unryu.resource import metadata, nouns
 
 if TYPE_CHECKING:
     from unryu.db import Database
@@ -81,17 +81,18 @@ def head(connection: sa.Connection) -> int:
 
 
 class Feed:
-    """A reader that follows the journal from a revision on.
+    """A reader that follows the journal from a revision on: all of it, or what happens to one service's nouns.
 
         feed = Feed(database, since=head)
         while feed.wait(5.0):
             for entry in feed.read(): …
     """
 
-    def __init__(self, database: "Database", since: int) -> None:
+    def __init__(self, database: "Database", since: int, service: str = "") -> None:
         self.database = database
         self.revision = since
-        self._ear = database.bell.listen()
+        self.service = service
+        self._ear = database.bell.listen(service)
 
     def wait(self, timeout: float) -> bool:
         """Until a commit is announced, or the timeout (seconds). A notice only says "look again"; it may be lost."""
@@ -107,10 +108,12 @@ class Feed:
             newest = head(tx.connection)
             if newest == self.revision:
                 return []
-            rows = tx.connection.execute(
-                sa.select(table).where(table.c.revision > self.revision).order_by(table.c.revision, table.c.position)
-            ).all()
-        if not rows or rows[0].revision != self.revision + 1:
+            news = table.c.revision > self.revision
+            oldest = tx.connection.scalar(sa.select(sa.func.min(table.c.revision)).where(news))
+            if self.service:
+                news &= table.c.kind.in_([noun.kind for noun in nouns.values() if noun.service == self.service])
+            rows = tx.connection.execute(sa.select(table).where(news).order_by(table.c.revision, table.c.position)).all()
+        if oldest != self.revision + 1:
             raise Trimmed(f"the journal starts after revision {self.revision + 1}")
         self.revision = newest
         return [Entry(kind=r.kind, id=r.id, before=_load(r.before), after=_load(r.after), observed=r.observed,
@@ -142,13 +145,13 @@ class Ear(Protocol):
 
 
 class Bell(Protocol):
-    def ring(self, connection: sa.Connection) -> None:
-        """Inside the transaction."""
+    def ring(self, connection: sa.Connection, services: Collection[str]) -> None:
+        """Inside the transaction, for those who listen to all or to one of these services."""
 
-    def rung(self) -> None:
+    def rung(self, services: Collection[str]) -> None:
         """After the commit."""
 
-    def listen(self) -> Ear: ...
+    def listen(self, service: str = "") -> Ear: ...
 
 
 def bell(database: "Database") -> Bell:
@@ -156,21 +159,24 @@ def bell(database: "Database") -> Bell:
 
 
 class SocketBell:
-    """SQLite: a unix datagram socket per reader, in a folder beside the database."""
+    """SQLite: a unix datagram socket per reader, in a folder beside the database; `PID-NUMBER.SERVICE` where it listens to
+    one. (The caller chooses: an ear full of others' news would lose its own.)"""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 
-    def ring(self, connection: sa.Connection) -> None:
+    def ring(self, connection: sa.Connection, services: Collection[str]) -> None:
         return
 
-    def rung(self) -> None:
+    def rung(self, services: Collection[str]) -> None:
         with self._lock:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             for path in _entries(self.folder):
+                if Path(path).suffix[1:] not in ("", *services):
+                    continue
                 try:
                     self._socket.sendto(b"!", path)
                 except OSError as error:
@@ -178,9 +184,9 @@ class SocketBell:
                         Path(path).unlink(missing_ok=True)
                     # else full (it will look anyway) or just gone: a notice may be lost
 
-    def listen(self) -> "SocketEar":
+    def listen(self, service: str = "") -> "SocketEar":
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        return SocketEar(self.folder)
+        return SocketEar(self.folder, service)
 
 
 def _entries(folder: Path) -> Iterable[str]:
@@ -193,9 +199,9 @@ def _entries(folder: Path) -> Iterable[str]:
 class SocketEar:
     _count = 0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, service: str) -> None:
         SocketEar._count += 1
-        self.path = folder / f"{os.getpid()}-{SocketEar._count}"
+        self.path = folder / f"{os.getpid()}-{SocketEar._count}{'.' * bool(service)}{service}"
         self.path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self.path))
@@ -232,19 +238,25 @@ class PostgresBell:
     def __init__(self, database: "Database") -> None:
         self.database = database
 
-    def ring(self, connection: sa.Connection) -> None:
-        connection.exec_driver_sql("NOTIFY unryu_journal")
+    def ring(self, connection: sa.Connection, services: Collection[str]) -> None:
+        connection.exec_driver_sql("; ".join(f"NOTIFY {_channel(service)}" for service in ("", *services)))
 
-    def rung(self) -> None:
+    def rung(self, services: Collection[str]) -> None:
         return
 
-    def listen(self) -> "PostgresEar":
-        return PostgresEar(self.database.url.set(drivername="postgresql").render_as_string(hide_password=False))
+    def listen(self, service: str = "") -> "PostgresEar":
+        conninfo = self.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return PostgresEar(conninfo, _channel(service))
+
+
+def _channel(service: str) -> str:
+    return f"unryu_journal_{service}" if service else "unryu_journal"
 
 
 class PostgresEar:
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, channel: str) -> None:
         self.conninfo = conninfo
+        self.channel = channel
         self._connection: Any = None
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -254,7 +266,7 @@ class PostgresEar:
         import psycopg
 
         self._connection = psycopg.connect(self.conninfo, autocommit=True)
-        self._connection.execute("LISTEN unryu_journal")
+        self._connection.execute(f"LISTEN {self.channel}")
 
     def wait(self, timeout: float) -> bool:
         import select

@@ -193,7 +193,7 @@ class Resource:
         def __init__(self, **values: Any) -> None: ...
 
     id: str = field("", post=False, length=64)
-    project_id: str | None = field(None, admin=True, index=True, length=64)
+    project_id: str | None = field(None, admin=True, length=64)
     name: str = field("", put=True, inert=True)
     description: str = field("", put=True, inert=True, length=1024)
     tags: list[str] = field([], post=False, inert=True)
@@ -232,6 +232,8 @@ class Resource:
         cls.table = sa.Table(
             kind, metadata, *(f.column() for f in cls.fields.values()),
             *(sa.UniqueConstraint(*columns) for columns in (*cls.unique_together, cls.identity) if columns),
+            # A page of a project's own is read in the order of ids, and is not all of them.
+            *([sa.Index(None, "project_id", "id")] if "project_id" in cls.fields else ()),
         )
         nouns[kind] = cls
 

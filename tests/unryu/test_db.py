@@ -166,7 +166,7 @@ def test_a_commit_waits_for_the_numbered_one_before_it(database: Database) -> No
     class Held:
         listen, rung = bell.listen, bell.rung
 
-        def ring(self, connection: object) -> None:
+        def ring(self, connection: object, services: object) -> None:
             numbered.set()
             may_end.wait(10)
 

@@ -105,6 +105,15 @@ def test_a_feed_waits_until_woken_or_its_time_is_over(database: Database) -> Non
     feed.close()
 
 
+def test_who_listens_to_one_service_hears_no_other(database: Database) -> None:
+    library, bakery = Feed(database, 0, "library"), Feed(database, 0, "bakery")
+    write(database, "a")
+    assert library.wait(TIMEOUT / 4) and [e.id for e in library.read()] == ["a"]
+    assert not bakery.wait(0.1) and bakery.read() == [] and bakery.revision == 1
+    library.close()
+    bakery.close()
+
+
 def test_a_dead_reader_disturbs_no_writer(database: Database) -> None:
     reader = start(READER, database, "1000")
     ready(reader)

@@ -168,12 +168,16 @@ class Api:
         """Records as the caller may see them."""
         context, aliases = self.context, self.dialect.aliases
         shown = [(f.wire, n) for n, f in noun.fields.items() if f.seen and (context.is_admin or not f.hidden)]
+        if fields:
+            wanted = {*fields, *(name for alias, name in aliases.items() if alias in fields)}
+            shown = [(wire, name) for wire, name in shown if wire in wanted]
         computed = noun.computed(tx, records, context)
         shared = self._granted(tx, noun, records)
         held = {child.plural: self._parts(tx, child, part.name, records) for child, part in parts_of(noun.kind)}
         views = []
         for record in records:
-            view = {wire: getattr(record, name) for wire, name in shown}
+            values = record.__dict__
+            view = {wire: values[name] for wire, name in shown}
             view |= computed.get(record.id, {}) | self.dialect.item(record) | shared.get(record.id, {})
             view |= {plural: each[record.id] for plural, each in held.items()}
             view |= {alias: view[name] for alias, name in aliases.items() if name in view}

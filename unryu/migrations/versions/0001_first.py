@@ -22,7 +22,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_address_group'))
     )
     with op.batch_alter_table('address_group', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_address_group_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_address_group_project_id'), ['project_id', 'id'], unique=False)
 
     op.create_table('address_scope',
     sa.Column('id', sa.String(length=64), nullable=False),
@@ -38,7 +38,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_address_scope'))
     )
     with op.batch_alter_table('address_scope', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_address_scope_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_address_scope_project_id'), ['project_id', 'id'], unique=False)
 
     op.create_table('agent',
     sa.Column('id', sa.String(length=64), nullable=False),
@@ -118,7 +118,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_network'))
     )
     with op.batch_alter_table('network', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_network_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_network_project_id'), ['project_id', 'id'], unique=False)
 
     op.create_table('quota',
     sa.Column('id', sa.String(length=64), nullable=False),
@@ -132,7 +132,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('project_id', 'resource', name=op.f('uq_quota_project_id_resource'))
     )
     with op.batch_alter_table('quota', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_quota_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_quota_project_id'), ['project_id', 'id'], unique=False)
 
     op.create_table('rbac_policy',
     sa.Column('id', sa.String(length=64), nullable=False),
@@ -146,7 +146,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('rbac_policy', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_rbac_policy_object_id'), ['object_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_rbac_policy_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_rbac_policy_project_id'), ['project_id', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_rbac_policy_target_project_id'), ['target_project_id'], unique=False)
 
     op.create_table('revision',
@@ -183,7 +183,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_security_group'))
     )
     with op.batch_alter_table('security_group', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_security_group_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_security_group_project_id'), ['project_id', 'id'], unique=False)
 
     op.create_table('default_security_group_rule',
     sa.Column('id', sa.String(length=64), nullable=False),
@@ -260,7 +260,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_port_binding_host_id'), ['binding_host_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_port_device_id'), ['device_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_port_network_id'), ['network_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_port_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_port_project_id'), ['project_id', 'id'], unique=False)
 
     op.create_table('project',
     sa.Column('id', sa.String(length=64), nullable=False),
@@ -307,7 +307,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('security_group_id', 'key', name=op.f('uq_security_group_rule_security_group_id_key'))
     )
     with op.batch_alter_table('security_group_rule', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_security_group_rule_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_security_group_rule_project_id'), ['project_id', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_security_group_rule_remote_address_group_id'), ['remote_address_group_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_security_group_rule_remote_group_id'), ['remote_group_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_security_group_rule_security_group_id'), ['security_group_id'], unique=False)
@@ -335,7 +335,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('subnetpool', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_subnetpool_address_scope_id'), ['address_scope_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_subnetpool_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_subnetpool_project_id'), ['project_id', 'id'], unique=False)
 
     op.create_table('user',
     sa.Column('id', sa.String(length=64), nullable=False),
@@ -428,7 +428,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('subnet', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_subnet_network_id'), ['network_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_subnet_project_id'), ['project_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_subnet_project_id'), ['project_id', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_subnet_subnetpool_id'), ['subnetpool_id'], unique=False)
 
     op.create_table('vif',
