@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, flows
+from bench import api, cloud, dhcp, flows
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
     "cloud": (cloud.run, cloud.show),
     "api": (api.run, api.show),
+    "dhcp": (dhcp.run, dhcp.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

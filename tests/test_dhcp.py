@@ -160,6 +160,45 @@ def test_dhclient_takes_and_releases_v4_and_v6(bed: Callable[..., Bed]) -> None:
     assert where.dhclient("d", "-4")["new_ip_address"] == fixed(port, 4), "released is not lost: it stays the port's"
 
 
+NETWORKD = """\
+[Match]
+Name=eth0
+[Network]
+DHCP=yes
+IPv6AcceptRA=yes
+[DHCPv4]
+UseHostname=no
+"""
+
+
+def test_systemds_client_takes_both(cloud: RunningCloud, bed: Callable[..., Bed]) -> None:
+    """Started as in a container: /run/systemd of its own, /sys read-only, no bus and no udev."""
+    networkd = Path("/lib/systemd/systemd-networkd")
+    if not networkd.exists():
+        pytest.skip("Debian's systemd is not installed")
+    where = bed(v4=four(host_routes=[{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"}]), v6=six("dhcpv6-stateful"))
+    port = where.plug("n", "h1", "--static")
+    cloud.exec("n", "ip", "addr", "flush", "dev", "eth0", "scope", "global")
+    (where.folder / "10.network").write_text(NETWORKD)
+    inside = ("mount --make-rprivate / && mount -t tmpfs tmpfs /run/systemd && mkdir /run/systemd/network /run/systemd/netif && "
+              f"cp {where.folder}/10.network /run/systemd/network && chown -R systemd-network /run/systemd && "
+              f"mount -o remount,ro /sys && exec {networkd}")
+    running = subprocess.Popen(["ip", "netns", "exec", _namespace(cloud, "n"), "unshare", "-m", "sh", "-c", inside])
+    try:
+        shown = ""
+
+        def configured() -> bool:
+            nonlocal shown
+            shown = cloud.exec("n", "ip", "addr", "show", "dev", "eth0") + cloud.exec("n", "ip", "route")
+            return f"inet {fixed(port, 4)}/24" in shown and f"inet6 {fixed(port, 6)}/128" in shown
+
+        assert eventually(configured, 15), shown
+        assert "10.9.0.0/16 via 10.0.0.9" in shown and "default via 10.0.0.1" in shown
+    finally:
+        running.terminate()
+        running.wait()
+
+
 def test_stateless_dhcpv6_tells_names_and_leases_nothing(bed: Callable[..., Bed]) -> None:
     where = bed(v6=six("dhcpv6-stateless", dns_nameservers=["fd00::53", "fd00::54"]))
     port = where.plug("s")
@@ -230,6 +269,25 @@ def test_leases_go_on_with_the_control_plane_frozen_and_dead(cloud: RunningCloud
     assert eventually(lambda: len(cloud.status()["switches"]) == 6 and all(
         s["connected"] and s["wanted"] == s["realised"] for s in cloud.status()["switches"]), 30)
     served()
+
+
+def test_an_agent_that_is_away_holds_no_flow_up(cloud: RunningCloud, bed: Callable[..., Bed]) -> None:
+    """Its host's switches obey; only what it should answer waits, and is there when it is."""
+    where = bed(v4=four())
+    port, _ = where.plug("a"), where.plug("b", "h2")
+    agent = cloud.pid("agent", "h1") or 0
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        third = cloud.connect("admin").network.create_port(
+            network_id=where.network.id, binding_host_id="h2", project_id=where.network.project_id)
+        assert eventually(lambda: fixed(third, 4) in cloud.ofctl("h1", "dump-flows", "br-int"), 3), "h1 knows the new neighbour"
+        where.sdk.network.update_subnet(where.subnets["v4"].id, dns_nameservers=["8.8.4.4"])
+        late = [s for s in cloud.status()["switches"] if s["realised"] < s["wanted"]]
+        assert {s["host"] for s in late} == {"h1"}, "and says so"
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert eventually(lambda: where.udhcpc("a").get("dns") == "8.8.4.4", 10)
+    assert where.udhcpc("a")["ip"] == fixed(port, 4)
 
 
 def test_a_restarted_switch_has_its_door_again(cloud: RunningCloud, bed: Callable[..., Bed]) -> None:

@@ -36,6 +36,9 @@ SO_ATTACH_FILTER, ETH_P_ALL, TPID = 26, 3, 0x8100
 PACKET_OUTGOING = 4
 VLAN_TAG = 0xFFFFF000 + 44  # SKF_AD_OFF + SKF_AD_VLAN_TAG
 
+# What an entry of another version's controller can do to us: its guest waits, nobody else does.
+MISWRITTEN = (LookupError, TypeError, ValueError, struct.error)
+
 Reply = Callable[[Datagram, dict[str, Any]], bytes | None]
 
 
@@ -92,6 +95,11 @@ def deaf_to(ofports: list[int]) -> bytes:
     program += [(0x15, len(ofports) - n, 0, tag(o)) for n, o in enumerate(ofports)]     # jeq: to the last line
     program += [(0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]                  # ret all, ret none
     return b"".join(struct.pack("=HBBI", *line) for line in program)
+
+
+def attach(listener: socket.socket, program: bytes) -> None:
+    buffer = ctypes.create_string_buffer(program, len(program))     # held until the kernel has copied it
+    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
 
 
 class Desk:
@@ -186,13 +194,25 @@ class Desk:
             if ofport in self.meter.muted or not self.meter.pass_(ofport, time.monotonic()):
                 self.refused += 1
             elif answer := self._answer(frame, ports.get(ofport, "")):
-                door.send(tagged(answer, ofport))
+                self._send(door, tagged(answer, ofport))
+
+    def _send(self, door: socket.socket, frame: bytes) -> None:
+        """A switch that takes nothing now loses an answer, as any network may: the guest asks again."""
+        try:
+            door.send(frame)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS):
+                raise
 
     def _answer(self, frame: bytes, port: str) -> bytes | None:
         question = parse(frame)
         who = clerk(question) if question else None
         entry = self.book.get(who[0], port) if who else None
-        answer = who[1](question, entry) if question and who and entry else None
+        try:
+            answer = who[1](question, entry) if question and who and entry else None
+        except MISWRITTEN as error:
+            log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+            answer = None
         if who and answer:
             self.answered[who[0]] += 1
         else:
@@ -210,10 +230,7 @@ class Desk:
     def _filter(self) -> None:
         if self._socket is None:
             return
-        program = deaf_to(sorted(self.meter.muted)[:MOST_MUTED])
-        buffer = ctypes.create_string_buffer(program, len(program))
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
-                                struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
+        attach(self._socket, deaf_to(sorted(self.meter.muted)[:MOST_MUTED]))
 
     # Advertisements that nobody asked for: at once where there is something new to say, then in their intervals.
 
@@ -232,6 +249,9 @@ class Desk:
                 continue
             ofports = ofports or {port: ofport for ofport, port in self._ports().items()}
             if port in ofports:
-                door.send(tagged(ra.advertisement(entry), ofports[port]))
-                self.answered["ra"] += 1
+                try:
+                    self._send(door, tagged(ra.advertisement(entry), ofports[port]))
+                    self.answered["ra"] += 1
+                except MISWRITTEN as error:
+                    log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
             self._advertised[port] = now + (random.uniform(*ra.INTERVAL) if port in ofports else LOOK), entry

@@ -16,7 +16,7 @@ from werkzeug.test import Client
 
 from controller.api import application
 from controller.bootstrap import load_features
-from controller.derive import catalogue, recompute
+from controller.derive import BOOK, catalogue, recompute
 from controller.hosts import Delta, Report, VifReport, take_delta, take_report
 from controller.loop import Loop
 from controller.openflow.app import Connection, Switches
@@ -99,6 +99,8 @@ class Cloud:
         self.settle()
         assert not self.loop.engine.failed and not conflicts(self.loop.engine)
         fresh = recompute(self.loop.picture, catalogue.values())
+        for host in HOSTS:
+            assert self.loop.engine.wanted[host][BOOK] == fresh[host][BOOK]
         for (host, bridge), dpid in DPIDS.items():
             wanted = fresh[host][bridge]
             assert self.loop.engine.wanted[host][bridge] == wanted
@@ -137,8 +139,9 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             self.networks.append(network)
             for version, cidr in ((4, "10.0.0.0/29"), (6, "fd00::/64")):
                 if (v4, v6)[version == 6]:
+                    modes = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"} if v4 and version == 6 else {}
                     self.cloud.call("POST", "/subnets", {"subnet": {
-                        "network_id": network, "ip_version": version, "cidr": cidr}})
+                        "network_id": network, "ip_version": version, "cidr": cidr, **modes}})
 
         @precondition(lambda self: self.networks)
         @rule(which=st.integers(0), host=st.sampled_from(("", *HOSTS, "stranger")), plugged=st.booleans())

@@ -1,11 +1,13 @@
-"""What the door answers, by pure functions: real clients' questions in, answers that scapy reads, and garbage that hurts nobody."""
+"""What the door answers, by pure functions: questions in, answers that scapy reads, and garbage that hurts nobody."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.dhcp6 import (
+    DUID_LL,
     DHCP6_Advertise,
     DHCP6_Confirm,
     DHCP6_InfoRequest,
@@ -22,7 +24,6 @@ from scapy.layers.dhcp6 import (
     DHCP6OptRapidCommit,
     DHCP6OptServerId,
     DHCP6OptStatusCode,
-    DUID_LL,
 )
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import (
@@ -37,8 +38,10 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from ovsagent.answers import dhcp4, dhcp6, ra
-from ovsagent.answers.desk import BURST, RATE, Meter, clerk, tag, untag
+from ovsagent.answers.book import Book
+from ovsagent.answers.desk import BURST, RATE, Desk, Meter, clerk, tag, untag
 from ovsagent.answers.packet import parse
+from ovsagent.ovsdb import Tables
 
 MAC, SERVER_MAC, XID = "fa:16:3e:00:00:01", "fa:16:3f:ff:ff:fe", 0x12345678
 DHCP4: dict[str, Any] = {
@@ -240,7 +243,8 @@ def test_a_solicitation_is_answered_with_every_prefix() -> None:
         assert (advertised.M, advertised.O, advertised.routerlifetime) == (0, 1, 0)
         first = frame[ICMPv6NDOptPrefixInfo]
         second = first.payload[ICMPv6NDOptPrefixInfo]
-        assert (first.prefix, first.A, first.L, first.prefixlen) == ("fd00::", 1, 1, 64) and (second.prefix, second.A) == ("fd01::", 0)
+        assert (first.prefix, first.A, first.L, first.prefixlen) == ("fd00::", 1, 1, 64)
+        assert (second.prefix, second.A) == ("fd01::", 0)
         assert frame[ICMPv6NDOptMTU].mtu == 1450 and frame[ICMPv6NDOptRDNSS].dns == ["fd00::8"]
         summed = advertised.cksum
         del advertised.cksum
@@ -258,7 +262,8 @@ def test_cut_stretched_and_mangled_questions_hurt_nobody() -> None:
         Ether(src=MAC) / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67) / BOOTP(
             chaddr=bytes.fromhex(MAC.replace(":", "")), xid=1) / DHCP(options=[
                 ("message-type", "request"), ("requested_addr", "10.0.0.5"), (52, b"\3"), ("max_dhcp_size", 9000), "end"]),
-        Ether(src=MAC) / IPv6(src=link_local, dst="ff02::1:2") / UDP(sport=546, dport=547) / DHCP6_Solicit() / CLIENT / holding("fd00::5"),
+        Ether(src=MAC) / IPv6(src=link_local, dst="ff02::1:2") / UDP(sport=546, dport=547) / (
+            DHCP6_Solicit() / CLIENT / holding("fd00::5")),
         Ether(src=MAC) / IPv6(src=link_local, dst="ff02::2") / ICMPv6ND_RS(),
     )]
     for question in questions:
@@ -278,6 +283,15 @@ def test_fragments_and_packets_from_beyond_a_router_are_not_read() -> None:
     whole = Ether(src=MAC) / IP(src="0.0.0.0", dst="255.255.255.255", flags="MF") / UDP(sport=68, dport=67) / Raw(bytes(300))
     assert parse(bytes(whole)) is None
     assert answer(bytes(Ether(src=MAC) / IPv6(src="fe80::1", dst="ff02::2", hlim=64) / ICMPv6ND_RS())) is None
+
+
+def test_an_entry_that_nobody_understands_hurts_its_own_guest_only(tmp_path: Path) -> None:
+    book = Book(tmp_path / "b")
+    book.replace({"revision": 1, "answers": [["dhcp4", "odd", "", {"mac": MAC}], ["dhcp4", "good", "", DHCP4]]})
+    desk = Desk(book, Tables)
+    frame = bytes(Ether(src=MAC) / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67) / BOOTP(
+        chaddr=bytes.fromhex(MAC.replace(":", ""))) / DHCP(options=[("message-type", "discover"), "end"]))
+    assert desk._answer(frame, "odd") is None and desk._answer(frame, "good") and desk._answer(frame, "unknown") is None
 
 
 def test_a_port_that_asks_too_often_is_muted_and_heard_again() -> None:
