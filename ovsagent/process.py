@@ -13,6 +13,7 @@ from typing import Any
 from ovsagent import bridges, door, report
 from ovsagent.answers.book import Book
 from ovsagent.answers.desk import Desk
+from ovsagent.fragments import Fragments
 from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
 from ovsagent.underlay import Underlay
@@ -40,6 +41,7 @@ class Agent:
         # Beside the switch's own state: it lives as long, and no longer.
         self.book = Book(Path(settings["ovsdb"]).with_name("unryu-book.json"))
         self.desk = Desk(self.book, lambda: self.ovsdb.tables)
+        self.fragments = Fragments(Path(settings["ovsdb"]).parent)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], secret, on_taken=self.admit)
         self.door = door.serve(door.Door(
             secret, self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
@@ -54,6 +56,7 @@ class Agent:
         self.ovsdb.start()
         self.reporter.start()
         self.desk.start()
+        self.fragments.start()
         threading.Thread(target=self.door.serve_forever, name="door", daemon=True).start()
         threading.Thread(target=self.keep, name="keep", daemon=True).start()
         log.info("started", extra={"host": self.settings["host"], "vifs": len(self.vifs.known)})

@@ -26,6 +26,7 @@ from controller.flow import (
     ICMPV6_TYPE,
     IN_PORT,
     INV,
+    IP_FRAG,
     IP_PROTO,
     IPV4,
     IPV4_DST,
@@ -79,18 +80,13 @@ PROTOCOLS = {"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, 
              "ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112}
 TCP, UDP, SCTP = 6, 17, 132
 PINGS = {"IPv4": 1, "IPv6": 58}
-FRAGMENT = 44
 DESTINATION_PORT = {TCP: TCP_DST, UDP: UDP_DST, SCTP: SCTP_DST}
 
-# What conntrack can follow. Of these, what it calls invalid is dropped; of all else it says so, whatever it is.
+# The ICMP that conntrack follows. Of all other types it says that they are invalid, whatever they are.
 ICMP_FOLLOWED = (0, 3, 4, 5, 8, 11, 12, 13, 14, 15, 16)
 ICMPV6_FOLLOWED = (1, 2, 3, 4, 128, 129)
-FOLLOWED = (
-    *(family + (IP_PROTO == protocol) for family in (IPV4, IPV6) for protocol in DESTINATION_PORT),
-    *(ICMP + (ICMP_TYPE == kind) for kind in ICMP_FOLLOWED),
-    *(ICMPV6 + (ICMPV6_TYPE == kind) for kind in ICMPV6_FOLLOWED),
-    IPV6 + (IP_PROTO == FRAGMENT),
-)
+FOLLOWED = (*(ICMP + (ICMP_TYPE == kind) for kind in ICMP_FOLLOWED),
+            *(ICMPV6 + (ICMPV6_TYPE == kind) for kind in ICMPV6_FOLLOWED))
 NEIGHBOURS = (133, 134, 135, 136)  # solicitations and advertisements, RFC 4861
 
 # The address at the other end: of who began, where the connection came in; of whom it went to, where it went out.
@@ -115,9 +111,16 @@ def judgement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         for reply in (0, 1):
             yield flow(VERDICT, EXACT, match(VALID, RPL == reply, TO_GUEST == to_guest),
                        load(INBOUND, to_guest ^ reply), goto(RULES))
+    yield flow(VERDICT, FALLBACK, match(TRK == 1, INV == 1))
     for followed in FOLLOWED:
         yield flow(VERDICT, OVERRIDE, match(TRK == 1, INV == 1, followed))
-    yield flow(VERDICT, FALLBACK, match(TRK == 1, INV == 1), load(UNTRACKED, 1), move(TO_GUEST, INBOUND), goto(RULES))
+    for pings in (ICMP, ICMPV6):
+        yield flow(VERDICT, EXACT, match(TRK == 1, INV == 1, pings),
+                   load(UNTRACKED, 1), move(TO_GUEST, INBOUND), goto(RULES))
+    # Later pieces have no ports, in conntrack's tuple neither. They follow: without the first piece they are worth
+    # nothing, and to begin a connection takes all of them.
+    for family in VERSION.values():
+        yield flow(RULES, OVERRIDE, match(family, IP_FRAG == "later"), goto(COMMIT))
     for (version, inbound), end in TRACKED_END.items():
         yield flow(RULES, FALLBACK, match(UNTRACKED == 0, INBOUND == inbound, VERSION[version], VALID),
                    move(end, REMOTE[version]), goto(PEER))
@@ -188,7 +191,8 @@ def prefixes(rule: Any, net: Net) -> list[str | None]:
 
 
 def forms(rule: Any, prefix: str | None, stateless: bool) -> Iterator[Terms]:
-    """The matches of a rule: by conntrack's tuple, and by the packet's own fields where conntrack says nothing."""
+    """The matches of a rule: by conntrack's tuple, and by the packet's own fields where conntrack is not asked or knows
+    nothing, which is so of some ICMP."""
     protocol = PROTOCOLS.get(rule.protocol, rule.protocol)
     protocol = int(protocol) if protocol not in (None, "any") else None
     pings = protocol == PINGS[rule.ethertype]
@@ -196,24 +200,26 @@ def forms(rule: Any, prefix: str | None, stateless: bool) -> Iterator[Terms]:
     if protocol is None and prefix is None:
         yield begin
         return
-    if not stateless and (protocol is None or pings or protocol in DESTINATION_PORT):
+    if not stateless:
         end = TRACKED_END[rule.ethertype, rule.direction == "ingress"]
-        for ports in _tracked_ports(rule, pings):
+        for ports in _tracked_ports(rule, protocol, pings):
             yield begin + VALID + (end == prefix if prefix else ()) + (
                 CT_NW_PROTO == protocol if protocol is not None else ()) + ports
-    if stateless or protocol is None or protocol not in DESTINATION_PORT:
+    if stateless or protocol is None or pings:
         end = OWN_END[rule.ethertype, rule.direction == "ingress"]
         for ports in _own_ports(rule, protocol, pings):
             yield begin + (UNTRACKED == 1) + (end == prefix if prefix else ()) + (
                 IP_PROTO == protocol if protocol is not None else ()) + ports
 
 
-def _tracked_ports(rule: Any, pings: bool) -> Iterator[Terms]:
+def _tracked_ports(rule: Any, protocol: int | None, pings: bool) -> Iterator[Terms]:
     low, high = rule.port_range_min, rule.port_range_max
     if pings:  # conntrack keeps the type and the code where others have their ports
         yield (CT_TP_SRC == low if low is not None else ()) + (CT_TP_DST == high if high is not None else ())
-    else:
+    elif protocol in DESTINATION_PORT:
         yield from (CT_TP_DST.masked(*part) if part else () for part in ranges(low, high))
+    elif low is None:  # the ports of DCCP and UDP-Lite are beyond Open vSwitch: a rule that asks for some lets nothing pass
+        yield ()
 
 
 def _own_ports(rule: Any, protocol: int | None, pings: bool) -> Iterator[Terms]:
@@ -223,7 +229,7 @@ def _own_ports(rule: Any, protocol: int | None, pings: bool) -> Iterator[Terms]:
         yield (kind == low if low is not None else ()) + (code == high if high is not None else ())
     elif protocol in DESTINATION_PORT:
         yield from (DESTINATION_PORT[protocol].masked(*part) if part else () for part in ranges(low, high))
-    elif low is None:  # the ports of DCCP and UDP-Lite are beyond Open vSwitch: a rule that asks for some lets nothing pass
+    elif low is None:
         yield ()
 
 

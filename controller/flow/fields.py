@@ -58,7 +58,9 @@ class Kind(NamedTuple):
 MAC = Kind(_mac, _mac_text)
 IP = Kind(_address(AF_INET, "IPv4"), lambda number: inet_ntop(AF_INET, number.to_bytes(4, "big")))
 IP6 = Kind(_address(AF_INET6, "IPv6"), lambda number: inet_ntop(AF_INET6, number.to_bytes(16, "big")))
+_FRAGMENTS = ("no", "first", "<error>", "later")
 DECIMAL = Kind(lambda text: int(text, 0), str)
+FRAG = Kind(lambda text: _FRAGMENTS.index(text), lambda number: _FRAGMENTS[number & 3])
 HEX = Kind(lambda text: int(text, 0), lambda number: hex(number) if number else "0")  # as C's %#x does
 
 
@@ -230,6 +232,7 @@ IPV4_SRC = _field("ip_src", 32, IP, ("OXM_OF_IPV4_SRC", 11), ("NXM_OF_IP_SRC", 7
 IPV4_DST = _field("ip_dst", 32, IP, ("OXM_OF_IPV4_DST", 12), ("NXM_OF_IP_DST", 8), shown="nw_dst")
 IPV6_SRC = _field("ipv6_src", 128, IP6, ("OXM_OF_IPV6_SRC", 26), ("NXM_NX_IPV6_SRC", 19))
 IPV6_DST = _field("ipv6_dst", 128, IP6, ("OXM_OF_IPV6_DST", 27), ("NXM_NX_IPV6_DST", 20))
+IP_FRAG = _field("nw_frag", 8, FRAG, ("NXM_NX_IP_FRAG", 26))
 IP_TTL = _field("nw_ttl", 8, DECIMAL, ("NXM_NX_IP_TTL", 29))
 IP_PROTO = _field("nw_proto", 8, DECIMAL, ("OXM_OF_IP_PROTO", 10), ("NXM_OF_IP_PROTO", 6))
 TCP_SRC = _field("tcp_src", 16, DECIMAL, ("OXM_OF_TCP_SRC", 13), ("NXM_OF_TCP_SRC", 9), shown="tp_src")

@@ -38,7 +38,7 @@ _CONNTRACK = ("ct_state", "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst"
 _ORDER = {name: place for place, name in enumerate([
     *(f"reg{number}" for number in range(16)), "tun_id", "tun_src", "tun_dst", "metadata", "in_port", "dl_vlan",
     "dl_vlan_pcp", "vlan_tci", "dl_src", "dl_dst", "dl_type", "ipv6_src", "ipv6_dst", "arp_spa", "arp_tpa", "nw_src",
-    "nw_dst", "nw_proto", "arp_op", "arp_sha", "arp_tha", "nw_ttl", "icmp_type", "icmp_code", "nd_target", "nd_sll",
+    "nw_dst", "nw_proto", "arp_op", "arp_sha", "arp_tha", "nw_ttl", "nw_frag", "icmp_type", "icmp_code", "nd_target", "nd_sll",
     "nd_tll", "nd_reserved", "nd_options_type", "tp_src", "tp_dst",
 ])}
 

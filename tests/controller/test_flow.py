@@ -20,6 +20,8 @@ from controller.flow import (
     ETH_SRC,
     IN_PORT,
     INV,
+    IP_FRAG,
+    IP_PROTO,
     IPV4,
     IPV4_DST,
     IPV4_SRC,
@@ -133,6 +135,8 @@ EVERY_WORD = {
          move(CT_IPV6_SRC, REMOTE), goto(L2)):
         "priority=20,ct_state=-rel+rpl-inv+trk,ct_ipv6_src=fd00::/64,ct_ipv6_dst=fd00::1,ipv6"
         " actions=move:NXM_NX_CT_IPV6_SRC[]->NXM_NX_XXREG1[],goto_table:l2",
+    flow(LOCAL, 22, match(IPV4, IP_FRAG == "later", IPV4_SRC == "10.0.0.1", IP_PROTO == 47)):
+        "priority=22,ip,nw_src=10.0.0.1,nw_proto=47,nw_frag=later actions=drop",
     flow(LOCAL, 21, match(REMOTE.of == "0xfd000000000000000000000000000001/0xffffffff000000000000000000000001")):
         "priority=21,reg4=0xfd000000,reg7=0x1/0x1 actions=drop",
 }

@@ -17,7 +17,7 @@ SWITCH = SimpleNamespace(ofproto=ofproto_v1_3, ofproto_parser=ofproto_v1_3_parse
 
 # What os-ken calls our fields, and the ones it does not know: Open vSwitch is asked about those (test_push).
 UNKNOWN_TO_OSKEN = {"nd_reserved", "nd_options_type", "ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst", "ct_nw_proto",
-                    "ct_tp_src", "ct_tp_dst"}
+                    "ct_tp_src", "ct_tp_dst", "nw_frag"}
 FIELDS_OF_OSKEN = {"ip_src": "ipv4_src", "ip_dst": "ipv4_dst", "nw_proto": "ip_proto", "tun_id": "tunnel_id",
                    "tun_src": "tun_ipv4_src", "tun_dst": "tun_ipv4_dst", "icmp_type": "icmpv4_type",
                    "icmp_code": "icmpv4_code", "nd_target": "ipv6_nd_target", "nd_sll": "ipv6_nd_sll",

@@ -1,0 +1,72 @@
+"""Three tenants with the same addresses, four guests each, on two hosts; and what they say to each other."""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.clouds import RunningCloud, eventually
+
+TENANTS = ("demo", "alt", "admin")
+
+
+@dataclass
+class Guest:
+    tenant: str
+    name: str
+    port: str
+    namespace: str
+    addresses: dict[int, str]
+    groups: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Tenant:
+    network: Any
+    """Of the SDK."""
+    groups: list[str]
+    office: str
+    """An address group."""
+
+
+@dataclass
+class World:
+    cloud: RunningCloud
+    tenants: dict[str, Tenant]
+    guests: list[Guest]
+    rules: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Group → rules, as they were sent."""
+
+    def settle(self) -> None:
+        """Until both hosts hold what was last said."""
+        assert eventually(lambda: all(s["realised"] == s["wanted"] for s in self.cloud.status()["switches"]))
+
+    def say(self, tenant: str, group: str, rules: list[dict[str, Any]]) -> None:
+        self.rules[group] = rules
+        path = f"/security-groups/{group}/rules"
+        answer = self.tenants[tenant].network.put(path, json={"security_group_rules": rules})
+        assert answer.status_code == 200, answer.text
+
+    def join(self, guest: Guest, groups: list[str]) -> None:
+        guest.groups = groups
+        self.tenants[guest.tenant].network.update_port(guest.port, security_group_ids=groups)
+
+
+@dataclass(frozen=True)
+class Packet:
+    version: int
+    protocol: int
+    port: int
+    """Of ICMP, the type."""
+
+
+Probe = tuple[str, str, Packet]
+"""From whom, to whom, what."""
+TCP, UDP = 6, 17
+
+
+def echo_request(packet: Packet, about: bytes) -> bytes:
+    header = struct.pack("!BBH", packet.port, 0, 0) + about[:2] + b"\0\1" + about
+    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    total = ~(total + (total >> 16)) & 0xFFFF
+    return header[:2] + struct.pack("!H", total) + header[4:]  # of ICMPv6 the kernel makes it
