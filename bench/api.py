@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -64,13 +65,11 @@ def spread(work: Sequence[Any], at_once: int, opened: Callable[[], Callable[[Any
             seconds.append(time.perf_counter() - began)
             results.append(result)
 
-    threads = [threading.Thread(target=worker, args=(opened(),)) for _ in range(at_once)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return seconds, time.perf_counter() - began, results
+    lines = [opened() for _ in range(at_once)]
+    with ThreadPoolExecutor(at_once) as pool:
+        began = time.perf_counter()
+        list(pool.map(worker, lines))
+        return seconds, time.perf_counter() - began, results
 
 
 class Api:
@@ -344,7 +343,7 @@ def show(result: dict[str, Any]) -> None:
             table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
         for what, values in figures.items():
             table.add_row(what, *(f"{value:,}" for value in values.values()))
-        Console().print(table)
+        Console(width=120).print(table)
 
 
 if __name__ == "__main__":

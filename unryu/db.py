@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import select
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,9 +22,11 @@ from pydantic import Field as Setting
 
 from unryu import journal, resource, statements
 from unryu.config import Settings, state_dir
-from unryu.errors import BadRequest, Conflict, NotFound, Unavailable
+from unryu.errors import BadRequest, Conflict, Deadlock, NotFound, Unavailable
 from unryu.resource import Resource, new_id, nouns, pointing_at
 
+CROSSED = ("40P01", "40001")
+"""PostgreSQL's words for a transaction that it ended for the sake of others: deadlock, serialization failure."""
 LOCK_TIMEOUT = 30.0  # seconds a writer waits for another before it gives up
 
 
@@ -61,16 +64,18 @@ class Database:
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
         else:
-            self.engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=16)
+            self.engine = sa.create_engine(self.url, pool_size=16)
+            sa.event.listen(self.engine, "checkout", _postgres_checkout)
         self.bell = journal.bell(self)
 
     @contextmanager
-    def transaction(self, context: Any = None) -> Iterator["Tx"]:
-        """Rows and journal in one commit, then the bell. An error inside changes nothing."""
+    def transaction(self, context: Any = None, many: bool = False) -> Iterator["Tx"]:
+        """Rows and journal in one commit, then the bell. An error inside changes nothing. `many`: it takes several values
+        of a pool, and queues for them: two that took many crosswise would wait for each other."""
         with self._one_writer(), self._errors(), self.engine.connect() as connection:
             connection = connection.execution_options(unryu_write=True)
             with connection.begin():
-                tx = Tx(connection, context, self.sqlite, steady=self.sqlite)
+                tx = Tx(connection, context, self.sqlite, steady=self.sqlite, many=many)
                 yield tx
                 if tx.entries:
                     tx.revision = journal.write(connection, tx.entries, context)
@@ -98,6 +103,8 @@ class Database:
         try:
             yield
         except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) in CROSSED:
+                raise Deadlock(f"Others were changing the same things: {_first_line(error)}. Try again.") from error
             raise Unavailable(f"The database does not answer: {error.orig}") from error
         except sa.exc.DataError as error:
             raise BadRequest(f"There is a value that the database cannot hold: {error.orig}.") from error
@@ -132,16 +139,26 @@ def _sqlite_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def _postgres_checkout(connection: Any, _: Any, proxy: Any) -> None:
+    """An idle connection on which the server says something was closed. (Asking it would cost a round trip each time.)"""
+    if select.select([connection], [], [], 0)[0]:
+        raise sa.exc.DisconnectionError
+
+
 class Tx:
     """What a verb may do to rows. Every change is an entry of the journal of the same commit."""
 
-    def __init__(self, connection: sa.Connection, context: Any, sqlite: bool, steady: bool) -> None:
+    def __init__(
+        self, connection: sa.Connection, context: Any, sqlite: bool, steady: bool, many: bool = False
+    ) -> None:
         """`steady`: what was read once stays so until the end, whoever else writes."""
         self.connection = connection
         self.context = context
         self.sqlite = sqlite
         self.entries: list[journal.Entry] = []
         self._steady = steady
+        self._many = many
+        self._queued: set[str] = set()
         self._known: dict[tuple[str, str], Any] = {}
         """Records that nobody but us can change until our end: all that we read, or what we locked or wrote."""
         self._locked: set[tuple[str, str, bool, bool]] = set()
@@ -274,6 +291,9 @@ class Tx:
     def allocate(self, pool: str, owner: str, choose: Callable[[Taken], str]) -> str:
         """A value out of a pool, freed with its owner. `choose(taken)` is pure choice: it gives a free value or raises
         a Fault. The row is the judge: who loses a race chooses again."""
+        if self._many and pool not in self._queued:
+            self.serialize(f"pool {pool}")
+            self._queued.add(pool)
         insert = statements.insert_unless_there(allocations, self.connection.dialect.name)
         while True:
             value = choose(lambda candidates: self.taken(pool, candidates))
@@ -334,7 +354,7 @@ def _title(record: Resource) -> str:
     return f"{record.kind} {record.id}"
 
 
-def _first_line(error: sa.exc.IntegrityError) -> str:
+def _first_line(error: sa.exc.DBAPIError) -> str:
     return str(error.orig).splitlines()[0]
 
 

@@ -51,3 +51,7 @@ class UnsupportedType(Fault):
 
 class Unavailable(Fault):
     status, code = 503, "ServiceUnavailable"
+
+
+class Deadlock(Unavailable):
+    """Two transactions waited for each other and the database ended this one: nothing is changed, and it may begin again."""

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -159,6 +160,8 @@ def serve_api() -> None:
                     self.cfg.set(name, value)
 
         def load(self) -> Rooms:
+            # A thread that comes back from the database with a lock in its hands gets the interpreter soon, not after 5 ms.
+            sys.setswitchinterval(0.0005)
             rooms = api_application(Database())
             log.info("worker ready", pid=os.getpid(), listen=settings.listen)
             return rooms

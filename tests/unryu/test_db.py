@@ -9,7 +9,7 @@ from tests.unryu.library import Book, Loan, Shelf
 from unryu import journal
 from unryu.auth import Context
 from unryu.db import Database, Taken
-from unryu.errors import Conflict, NotFound, Unavailable
+from unryu.errors import Conflict, Deadlock, NotFound, Unavailable
 from unryu.journal import Feed
 
 ANN = Context(user_id="ann", project_id="blue", request_id="req-1")
@@ -217,3 +217,57 @@ def test_a_lost_database_is_a_sentence(url: str) -> None:
     with pytest.raises(Unavailable, match="The database does not answer"), broken.reading() as tx:
         tx.get("shelf", "x")
     broken.close()
+
+
+def test_of_two_that_wait_for_each_other_one_is_told(database: Database) -> None:
+    if database.sqlite:
+        pytest.skip("there is one writer")
+    ids = [shelf(database, name).id for name in "ab"]
+    both, ends = threading.Barrier(2), []
+
+    def cross(first: str, second: str) -> None:
+        try:
+            with database.transaction(ANN) as tx:
+                tx.lock("shelf", first)
+                both.wait(10)
+                tx.lock("shelf", second)
+            ends.append("done")
+        except Deadlock:
+            ends.append("deadlock")
+
+    threads = [threading.Thread(target=cross, args=order) for order in (ids, ids[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ends) == ["deadlock", "done"]
+
+
+def test_a_connection_that_the_server_closed_is_replaced(database: Database) -> None:
+    if database.sqlite:
+        pytest.skip("there is no connection to lose")
+    shelf(database, "a")
+    other = Database(database.url.render_as_string(hide_password=False))
+    with other.engine.connect() as connection:
+        connection.exec_driver_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                                   "WHERE pid <> pg_backend_pid() AND datname = current_database()")
+    other.close()
+    time.sleep(0.1)
+    shelf(database, "b")
+    assert head(database) == 2
+
+
+def test_what_is_locked_or_written_is_not_read_again(database: Database) -> None:
+    """And what others may change meanwhile is."""
+    one = shelf(database)
+    with database.transaction(ANN) as tx:
+        assert tx.get("shelf", one.id).name == "a"
+        if not database.sqlite:
+            with database.transaction(ANN) as other:
+                other.update(one, name="b")
+        locked = tx.lock("shelf", one.id)
+        assert locked.name == ("a" if database.sqlite else "b") and tx.get("shelf", one.id) is locked
+        changed = tx.update(locked, room=7)
+        assert tx.get("shelf", one.id) is changed and tx.where("shelf", room=7) == [changed]
+        tx.delete(changed)
+        assert tx.get("shelf", one.id) is None

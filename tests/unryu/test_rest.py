@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from tests.unryu.library import Shelf
+from unryu.errors import Deadlock
+
 WHO = ("ann:blue:member", "bob:red:member", "eve:blue:reader", "root:ops:admin")
 ANN, BOB, READER, ADMIN = ({"X-Auth-Token": token} for token in WHO)
 
@@ -39,6 +42,22 @@ def at_once(*calls: Callable[[], TestResponse]) -> list[int]:
 
 def count(client: Client) -> int:
     return len(names(client.get("/v1/shelves", headers=ADMIN))) + len(names(client.get("/v1/books", headers=ADMIN)))
+
+
+def test_a_call_that_ends_in_a_deadlock_begins_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = [Deadlock("Crossed.")] * 2
+
+    def before_create(self: Shelf, *_: Any) -> Shelf:
+        if ends:
+            raise ends.pop()
+        return self
+
+    monkeypatch.setattr(Shelf, "before_create", before_create)
+    make(client, name="a")
+    ends += [Deadlock("Crossed.")] * 10
+    refused(client.post("/v1/shelves", json={"shelf": {"name": "b"}}, headers=ANN), 503, "Crossed")
+    ends.clear()
+    assert names(client.get("/v1/shelves", headers=ANN)) == ["a"]
 
 
 def test_a_declaration_is_its_wire(client: Client) -> None:

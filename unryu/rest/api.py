@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from unryu import auth, metrics
 from unryu.auth import Context, Policy
 from unryu.db import Database, Tx
-from unryu.errors import BadRequest, Fault, MethodNotAllowed, NotFound, TooLarge
+from unryu.errors import BadRequest, Deadlock, Fault, MethodNotAllowed, NotFound, TooLarge
 from unryu.logs import log
 from unryu.resource import Resource, nouns, parts_of
 from unryu.rest import batch, parts, tags
@@ -22,6 +22,7 @@ from unryu.rest.write import create, delete, update
 from unryu.scope import granted, seen, visible_rows
 
 MAX_BODY = 1 << 20  # bytes: 1,000 ports in one call take a third of it
+BEGINNINGS = 5  # times that a call begins when each ends in a deadlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Api:
         self.tokens = tokens
         self.served = [n for n in nouns.values() if n.service == service and n.path]
         self.policy = Policy(self.served)
-        self.app = flask.Flask(service, static_folder=None)
+        self.app = _App(service, static_folder=None)
         self.app.json = _Json(self.app)
         self.app.url_map.strict_slashes = False
         self.app.url_map.merge_slashes = False  # an id that is empty is no other place
@@ -142,7 +143,7 @@ class Api:
         else:
             items, many = [_unwrap(body, noun.kind)], False
         given = [validate(noun, "create", self.rename(item), context) for item in items]
-        with self.database.transaction(context) as tx:
+        with self.database.transaction(context, many=many) as tx:
             views = self.views(tx, noun, create(tx, noun, given, context))
         return ({noun.plural: views} if many else {noun.kind: views[0]}), 201
 
@@ -262,6 +263,16 @@ class Api:
         log.error("request failed", service=self.service, path=flask.request.path, request_id=flask.g.request_id,
                   exc_info=error)
         return self._fault(Fault(f"An unexpected error; the log has it under {flask.g.request_id}."))
+
+
+class _App(flask.Flask):
+    def dispatch_request(self) -> Any:
+        for _ in range(BEGINNINGS - 1):
+            try:
+                return super().dispatch_request()
+            except Deadlock:
+                log.info("begun again after a deadlock", request_id=flask.g.request_id)
+        return super().dispatch_request()
 
 
 class _Json(flask.json.provider.DefaultJSONProvider):

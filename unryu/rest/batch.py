@@ -37,7 +37,7 @@ def routes(api: "Api") -> None:
         operations = _operations(api.body())
         names: dict[str, str] = {}
         results = []
-        with api.database.transaction(context) as tx:
+        with api.database.transaction(context, many=True) as tx:
             for number, operation in enumerate(operations, 1):
                 try:
                     results.append(_run(api, tx, nouns, operation, names))
