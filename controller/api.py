@@ -16,6 +16,7 @@ from unryu.rest import Api, Dialect, described, openapi
 # stateless groups) are not, until flows obey the rules: the clients use these nouns without asking.
 EXTENSIONS = {
     "agent": "Agents of the hosts",
+    "allowed-address-pairs": "Addresses that a port may hold beside its own",
     "availability_zone": "Availability Zone",
     "binding": "Port binding: the host of a port",
     "default-subnetpools": "A subnet pool that is taken when none is named",
@@ -26,6 +27,7 @@ EXTENSIONS = {
     "network-ip-availability": "Addresses of networks, and how many are in use",
     "network_availability_zone": "Availability zones of a network",
     "pagination": "Lists in pages",
+    "port-security": "Port security: a guest speaks as itself only",
     "project-id": "project_id beside tenant_id",
     "provider": "VNI of a network",
     "quota_details": "Quotas, and what is in use of them",

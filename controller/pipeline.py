@@ -16,13 +16,19 @@ TO_GUEST = Reg("to_guest", 0, 16, 1)
 INBOUND = Reg("inbound", 0, 17, 1)
 UNTRACKED = Reg("untracked", 0, 18, 1)
 OUT_PORT = Reg("out_port", 1, 0, 16)
+STRANGER = Reg("stranger", 0, 19, 1)
 POLICY = Reg("policy", 2, 0, 64)
 REMOTE4, REMOTE6 = Reg("remote4", 4, 0, 32), Reg("remote6", 4, 0, 128)
 PEER_POLICY = Reg("peer_policy", 8, 0, 64)
+CLAIMED_MAC, CLAIM = Reg("claimed_mac", 10, 0, 48), Reg("claim", 12, 0, 128)
 NETWORK_VID, NETWORK_PCP = NETWORK.of[0:12], NETWORK.of[12:15]
 
 # br-int, in the order of a packet from a guest.
-CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?", next=("local", "l2", "output"))
+CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?",
+                 next=("spoof", "local", "l2", "output"))
+SPOOF = Table("br-int", 10, "spoof", "Who does it claim to be?", next=("own", "sender", "local"))
+OWN = Table("br-int", 12, "own", "Is what it claims its port's own?")
+SENDER = Table("br-int", 14, "sender", "Was all that it claimed its own?", next=("local",))
 LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("advertise", "track", "l2"), miss="track")
 ADVERTISE = Table("br-int", 25, "advertise", "What does the neighbour advertisement say?")
 # Once for who sends and, from l2 by resubmit, the only way back, once for each local port that it is for.
@@ -46,9 +52,10 @@ DEPART = Table("br-tun", 60, "depart", "Which host is it for, under which VNI?")
 # br-ex: the provider wire.
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
-TABLES = (CLASSIFY, LOCAL, ADVERTISE, TRACK, VERDICT, RULES, PEER, MEMBERS, COMMIT, L2, OVERLAY, OUTPUT,
+TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ADVERTISE, TRACK, VERDICT, RULES, PEER, MEMBERS, COMMIT, L2, OVERLAY, OUTPUT,
           ORIGIN, ARRIVE, INWARD, DEPART, WIRE)
-REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, OUT_PORT, POLICY, REMOTE4, REMOTE6, PEER_POLICY)
+REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, OUT_PORT, POLICY, REMOTE4, REMOTE6, PEER_POLICY,
+             CLAIMED_MAC, CLAIM)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"
@@ -58,6 +65,7 @@ MISS = 0
 FALLBACK = 10
 MULTICAST = 50
 EXACT = 100
+SPECIAL = 150
 OVERRIDE = 200
 
 

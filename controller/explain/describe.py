@@ -41,7 +41,7 @@ def sample() -> Picture:
             ethertype=f"IPv{version}", remote_group_id="default" if direction == "ingress" else None)
     for n, host in enumerate(("h1", "h2"), 1):
         put("port", id=f"port{n}", network_id="blue", mac_address=f"fa:16:3e:00:00:0{n}", binding_host_id=host,
-            security_groups=["default"],
+            security_groups=["default"], port_security_enabled=True,
             fixed_ips=[{"subnet_id": "blue4", "ip_address": f"10.0.0.1{n}"},
                        {"subnet_id": "blue6", "ip_address": f"fd00::1{n}"}])
         put("vif", id=f"vif{n}", agent_id=f"agent-{host}", port_id=f"port{n}", ofport=100, link="up")

@@ -12,6 +12,7 @@ from controller.features import (
     door,
     neighbours,
     networks,
+    port_security,
     ports,
     ra,
     rbac,
@@ -22,5 +23,6 @@ from controller.features import (
     tunnels,
 )
 
-__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "neighbours", "networks", "ports", "ra",
-           "rbac", "security_group_flows", "security_groups", "subnet_pools", "subnets", "tunnels"]
+__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "neighbours", "networks",
+           "port_security", "ports", "ra", "rbac", "security_group_flows", "security_groups", "subnet_pools", "subnets",
+           "tunnels"]

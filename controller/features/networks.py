@@ -20,6 +20,8 @@ class Network(Resource, kind="network", service="network", visible_if="shared", 
     admin_state_up: bool = field(True, put=True)
     shared: bool = field(False, put=True, admin=True, inert=True)
     mtu: int = field(1450, put=True, check=between(68, 65535))
+    port_security_enabled: bool = field(True, put=True, inert=True)
+    """Of its ports, unless they say otherwise."""
     network_type: str = field("vxlan", wire="provider:network_type", admin=True, hidden=True, check=one_of("vxlan"))
     vni: int | None = field(None, wire="provider:segmentation_id", admin=True, hidden=True,
                             check=between(VNI.start, VNI.stop - 1))

@@ -11,11 +11,11 @@ from typing_extensions import TypedDict
 from controller.allocate import mac as new_mac
 from controller.derive import Here, Net, derives, own_host
 from controller.dhcp_options import encoded
-from controller.flow import ETH_DST, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
+from controller.flow import ETH_DST, ETH_SRC, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
 from controller.ipam import address, eui64, free_address, this_address
-from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, POLICY
+from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, POLICY, SPOOF
 from controller.policy import policy_of, towards
-from unryu.errors import BadRequest, Conflict
+from unryu.errors import BadRequest, Conflict, Forbidden
 from unryu.resource import UNSET, Resource, field
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from unryu.db import Tx
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+MOST_PAIRS = 10  # as in Neutron
 TRIES = 4  # random MACs tried before giving up: a network would have to hold millions
 
 
@@ -70,6 +71,30 @@ def extra_dhcp_opts(values: list[DhcpOption]) -> list[DhcpOption]:
     return values
 
 
+class Pair(TypedDict):
+    ip_address: str
+    mac_address: NotRequired[str]
+
+
+def allowed_address_pairs(values: list[Pair]) -> list[Pair]:
+    """Addresses, or whole prefixes, that it may hold beside its own. Where no MAC is named, the port's is meant."""
+    if len(values) > MOST_PAIRS:
+        raise ValueError(f"{len(values)} are more than {MOST_PAIRS}")
+    for value in values:
+        value["ip_address"] = address_or_prefix(value["ip_address"])
+        if "mac_address" in value:
+            value["mac_address"] = mac_address(value["mac_address"])
+    return values
+
+
+def address_or_prefix(value: str) -> str:
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address or a CIDR, such as 10.0.0.0/24") from None
+    return str(network) if "/" in value else str(network.network_address)
+
+
 def each_once(values: list[str]) -> list[str]:
     return sorted(set(values))
 
@@ -80,6 +105,8 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
     mac_address: str = field(put=True, check=mac_address, length=17)
     fixed_ips: list[FixedIP] = field(put=True, check=fixed_ips)
     security_groups: list[str] = field(ref="security_group", put=True, check=each_once)
+    port_security_enabled: bool = field(put=True)
+    allowed_address_pairs: list[Pair] = field([], put=True, check=allowed_address_pairs)
     extra_dhcp_opts: list[DhcpOption] = field([], put=True, check=extra_dhcp_opts)
     device_id: str = field("", put=True, inert=True, index=True)
     device_owner: str = field("", put=True, inert=True)
@@ -90,8 +117,11 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         # Whoever deletes the network or one of its subnets waits for us, or we find it gone.
-        tx.lock("network", self.network_id, shared=True)
-        port = self.replace(mac_address=self._mac(tx), security_groups=self._groups(tx), extra_dhcp_opts=self._options([]))
+        network = tx.lock("network", self.network_id, shared=True)
+        secured = network.port_security_enabled if self.port_security_enabled is UNSET else self.port_security_enabled
+        port = self.replace(mac_address=self._mac(tx), port_security_enabled=secured, extra_dhcp_opts=self._options([]))
+        port = port._secured(tx, context)
+        port = port.replace(security_groups=port._groups(tx))
         subnets = port._subnets(tx)
         wanted = port._any(subnets) if self.fixed_ips is UNSET else port._asked(subnets)
         return port.replace(fixed_ips=port._take(tx, [*wanted, *port._made(subnets)]))
@@ -102,6 +132,7 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
                 raise Conflict(f"Port {self.id} is bound to {before.binding_host_id}: its MAC address cannot change.",
                                "PortBound")
             self._mac(tx)
+        self = self._secured(tx, context, before)
         if self.extra_dhcp_opts != before.extra_dhcp_opts:
             self = self.replace(extra_dhcp_opts=self._options(before.extra_dhcp_opts))
         if self.fixed_ips == before.fixed_ips and self.mac_address == before.mac_address:
@@ -155,7 +186,34 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
         """Its project's default group where none was named; a port of the cloud itself (`network:dhcp`) is not guarded."""
         if self.security_groups is not UNSET:
             return self.security_groups
-        return [] if self.device_owner.startswith("network:") else [tx.default("security_group", self.project_id).id]
+        unguarded = not self.port_security_enabled or self.device_owner.startswith("network:")
+        return [] if unguarded else [tx.default("security_group", self.project_id).id]
+
+    def _secured(self, tx: "Tx", context: "Context", before: Self | None = None) -> Self:
+        """With its pairs whole; refused where it has what needs port security without having that."""
+        pairs: list[Pair] = [{"ip_address": p["ip_address"], "mac_address": p.get("mac_address", self.mac_address)}
+                             for p in self.allowed_address_pairs]
+        for pair in pairs:
+            if pairs.count(pair) > 1:
+                raise BadRequest(f"Request contains duplicate address pair: mac_address {pair['mac_address']} ip_address "
+                                 f"{pair['ip_address']}.", "DuplicateAddressPairInRequest")
+        if not self.port_security_enabled:
+            if pairs:
+                raise Conflict("Port Security must be enabled in order to have allowed address pairs on a port.",
+                               "AddressPairAndPortSecurityRequired")
+            if self.security_groups and (before is None or self.security_groups != before.security_groups):
+                raise BadRequest("Port security must be enabled in order to use security groups.",
+                                 "PortSecurityAndIPRequiredForSecurityGroups")
+            if self.security_groups:
+                raise Conflict("Port has security group associated. Cannot disable port security until security group is "
+                               "removed.", "PortSecurityPortHasSecurityGroup")
+        network = tx.get("network", self.network_id)
+        guarded = before.port_security_enabled if before else network.port_security_enabled
+        freed = guarded and not self.port_security_enabled
+        widened = [p for p in pairs if before is None or p not in before.allowed_address_pairs]
+        if (freed or widened) and not context.is_admin and network.project_id != context.project_id:
+            raise Forbidden(f"Only its owner may say who is trusted on network {network.id}.", "PolicyNotAuthorized")
+        return self.replace(allowed_address_pairs=pairs)
 
     # its addresses
 
@@ -241,9 +299,14 @@ class Wish:
 def entrance(port: Port, net: Net, here: Here) -> Iterator[Flow]:
     """What comes from its VIF is of its network. Tagged frames match nothing here, so a guest cannot name a network."""
     network, ofport = net.get("network", port.network_id), here.vif(port.id)
-    if ofport and port.admin_state_up and network.admin_state_up:
-        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), load(NETWORK, network.number),
-                   load(POLICY, policy_of(port)), goto(LOCAL))
+    if not (ofport and port.admin_state_up and network.admin_state_up):
+        return
+    known = load(NETWORK, network.number), load(POLICY, policy_of(port))
+    if not port.port_security_enabled:
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), *known, goto(LOCAL))
+        return
+    for mac in sorted({port.mac_address, *(pair["mac_address"] for pair in port.allowed_address_pairs)}):
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, ETH_SRC == mac, VLAN_TCI == 0), *known, goto(SPOOF))
 
 
 @derives("port", at=own_host)

@@ -32,10 +32,11 @@ BLUE = {"id": "blue", "project_id": "demo", "vni": 5001, "number": 7}
 BLUE4 = {"id": "blue4", "network_id": "blue", "ip_version": 4, "cidr": "10.0.0.0/24", "gateway_ip": "10.0.0.1"}
 BLUE6 = {"id": "blue6", "network_id": "blue", "ip_version": 6, "cidr": "fd00::/64"}
 PORT1 = {"id": "port1", "network_id": "blue", "mac_address": "fa:16:3e:00:00:01", "binding_host_id": "h1",
-         "security_groups": ["default"],
+         "security_groups": ["default"], "port_security_enabled": True,
          "fixed_ips": [{"subnet_id": "blue4", "ip_address": "10.0.0.11"}, {"subnet_id": "blue6", "ip_address": "fd00::11"}]}
 PORT3 = {"id": "port3", "network_id": "blue", "mac_address": "fa:16:3e:00:00:03", "binding_host_id": "h1",
-         "security_groups": [], "fixed_ips": [{"subnet_id": "blue4", "ip_address": "10.0.0.13"}]}
+         "security_groups": [], "port_security_enabled": True,
+         "fixed_ips": [{"subnet_id": "blue4", "ip_address": "10.0.0.13"}]}
 WEB = {"id": "web", "project_id": "demo"}
 RULE = {"id": "rule", "security_group_id": "web", "direction": "ingress", "protocol": "tcp", "port_range_min": 80,
         "port_range_max": 90}
@@ -50,6 +51,11 @@ STATES: dict[str, tuple[tuple[str, str, dict[str, Any] | None], ...]] = {
     "port1 on a host we do not know": (("port", "port1", {**PORT1, "binding_host_id": "h9"}),),
     "port1 with another address": (
         ("port", "port1", {**PORT1, "fixed_ips": [{"subnet_id": "blue4", "ip_address": "10.0.0.99"}]}),),
+    "port1 without port security": (("port", "port1", {**PORT1, "port_security_enabled": False}),),
+    "port1 with pairs": (("port", "port1", {**PORT1, "allowed_address_pairs": [
+        {"ip_address": "10.0.0.100", "mac_address": "fa:16:3e:00:00:01"},
+        {"ip_address": "fd00:1::/64", "mac_address": "00:00:5e:00:02:01"},
+        {"ip_address": "10.0.0.0/25", "mac_address": "00:00:5e:00:01:01"}]}),),
     "port1 admin down": (("port", "port1", {**PORT1, "admin_state_up": False}),),
     "port1 gone": (("vif", "vif1", None), ("port", "port1", None)),
     "network admin down": (("network", "blue", {**BLUE, "admin_state_up": False}),),
