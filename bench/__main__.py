@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, dhcp, flows
+from bench import api, cloud, dhcp, flows, groups
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
     "cloud": (cloud.run, cloud.show),
     "api": (api.run, api.show),
     "dhcp": (dhcp.run, dhcp.show),
+    "groups": (groups.run, groups.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
