@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -290,15 +291,18 @@ class Tx:
 
     def allocate(self, pool: str, owner: str, choose: Callable[[Taken], str]) -> str:
         """A value out of a pool, freed with its owner. `choose(taken)` is pure choice: it gives a free value or raises
-        a Fault. The row is the judge: who loses a race chooses again."""
+        a Fault. The row is the judge: who loses chooses again, and only then asks what is taken, for a blind choice is
+        nearly always right."""
         if self._many and pool not in self._queued:
             self.serialize(f"pool {pool}")
             self._queued.add(pool)
         insert = statements.insert_unless_there(allocations, self.connection.dialect.name)
+        taken: Taken = _blind
         while True:
-            value = choose(lambda candidates: self.taken(pool, candidates))
+            value = choose(taken)
             if self.connection.execute(insert, {"pool": pool, "value": value, "owner": owner}).rowcount:
                 return value
+            taken = partial(self.taken, pool)
 
     def taken(self, pool: str, candidates: Iterable[str] | None = None) -> set[str]:
         """Which of these values (or of all) are given out."""
@@ -348,6 +352,10 @@ class Tx:
         self.entries.append(journal.Entry(
             kind=some.kind, id=some.id, before=before.image() if before else None,
             after=after.image() if after else None, observed=observed))
+
+
+def _blind(candidates: Iterable[str]) -> set[str]:
+    return set()
 
 
 def _title(record: Resource) -> str:
