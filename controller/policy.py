@@ -12,7 +12,7 @@ Groups = frozenset[str]
 """Ids of security groups. A policy is such a set: what a rule of any of them allows, passes."""
 
 UNGUARDED = 0
-"""The number of a port that has no groups: everything passes."""
+"""The number of a port without port security: everything passes. (With it and without groups, nothing does.)"""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -22,7 +22,7 @@ def number(groups: Groups) -> int:
 
 
 def policy_of(port: Any) -> int:
-    return number(frozenset(port.security_groups)) if port.security_groups else UNGUARDED
+    return number(frozenset(port.security_groups)) if port.port_security_enabled else UNGUARDED
 
 
 def towards(port: Any, ofport: int) -> tuple[bytes | Jump, ...]:

@@ -118,7 +118,9 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         # Whoever deletes the network or one of its subnets waits for us, or we find it gone.
         network = tx.lock("network", self.network_id, shared=True)
-        secured = network.port_security_enabled if self.port_security_enabled is UNSET else self.port_security_enabled
+        # What serves a network (`network:…`) is trusted, unless it is said otherwise.
+        usual = network.port_security_enabled and not self.device_owner.startswith("network:")
+        secured = usual if self.port_security_enabled is UNSET else self.port_security_enabled
         port = self.replace(mac_address=self._mac(tx), port_security_enabled=secured, extra_dhcp_opts=self._options([]))
         port = port._secured(tx, context)
         port = port.replace(security_groups=port._groups(tx))

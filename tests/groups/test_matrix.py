@@ -55,8 +55,8 @@ def allows(rule: dict[str, Any], packet: Packet, remote: Guest) -> bool:
 
 
 def passes(world: World, packet: Packet, source: Guest, target: Guest) -> bool:
-    return all(not guest.groups or any(rule["direction"] == direction and allows(rule, packet, remote)
-                                       for group in guest.groups for rule in world.rules[group])
+    return all(any(rule["direction"] == direction and allows(rule, packet, remote)
+                   for group in guest.groups for rule in world.rules[group])
                for guest, remote, direction in ((source, target, "egress"), (target, source, "ingress")))
 
 

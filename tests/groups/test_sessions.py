@@ -82,6 +82,16 @@ def pair(world: World) -> tuple[World, Guest, Guest, list[str]]:
     return world, world.guests[0], world.guests[1], groups
 
 
+def test_a_port_of_no_groups_hears_nothing_and_is_not_heard(pair: tuple[World, Guest, Guest, list[str]]) -> None:
+    world, client, server, groups = pair
+    world.settle()
+    assert heard(client, server, 5000, 100, 4) == 0
+    world.join(server, [groups[1]])
+    world.say("demo", groups[1], [tcp(5000, protocol="udp")])
+    world.settle()
+    assert heard(client, server, 5000, 100, 4) == 0, "the client may still not speak"
+
+
 def test_a_rule_that_goes_ends_its_connections_and_no_others(pair: tuple[World, Guest, Guest, list[str]]) -> None:
     world, client, server, (clients, servers, _) = pair
     udp = [tcp(5000, protocol="udp"), tcp(5001, protocol="udp")]
