@@ -12,9 +12,9 @@ from unryu.errors import Fault
 from unryu.resource import Resource
 from unryu.rest import Api, Dialect, described, openapi
 
-# Listed only when the data path, or the API, really does it. So `security-group` and what goes with it (address groups,
-# stateless groups) are not, until flows obey the rules: the clients use these nouns without asking.
+# Listed only when the data path, or the API, really does it.
 EXTENSIONS = {
+    "address-group": "Lists of addresses that rules name",
     "agent": "Agents of the hosts",
     "allowed-address-pairs": "Addresses that a port may hold beside its own",
     "availability_zone": "Availability Zone",
@@ -32,14 +32,21 @@ EXTENSIONS = {
     "provider": "VNI of a network",
     "quota_details": "Quotas, and what is in use of them",
     "quotas": "Quotas",
+    "rbac-address-group": "Address groups that other projects may use",
     "rbac-policies": "Networks that other projects may use",
+    "rbac-security-groups": "Security groups that other projects may use",
     "rbac-subnetpool": "Subnet pools that other projects may use",
     "revision-if-match": "If-Match with revision_number",
+    "security-group": "Security groups",
+    "security-groups-default-rules": "The rules that a new security group begins with",
+    "security-groups-normalized-cidr": "The network of a rule's prefix",
+    "security-groups-remote-address-group": "Rules that name an address group",
     "sorting": "Lists in order",
     "standard-attr-description": "Descriptions",
     "standard-attr-revisions": "Revision numbers",
     "standard-attr-tag": "Tags",
     "standard-attr-timestamp": "created_at and updated_at",
+    "stateful-security-group": "Security groups without connection tracking",
     "subnet-service-types": "Subnets for ports of some device_owners only",
     "subnet_allocation": "Subnets from pools",
     "subnetpool-prefix-ops": "Prefixes added to subnet pools and removed one by one",
