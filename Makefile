@@ -14,6 +14,7 @@ test: setup  ## everything, as root: real switches, whole small clouds, PostgreS
 drill: setup  ## the random drills at full count
 	@UNRYU_REQUESTS=5000 $(PYTHON) -m pytest -s tests/test_schemathesis.py
 	@UNRYU_HISTORIES=200 $(PYTHON) -m pytest -s tests/controller/test_history.py
+	@UNRYU_RACES=2000 $(PYTHON) -m pytest -s tests/controller/test_races.py
 	@UNRYU_MATRICES=200 $(PYTHON) -m pytest -s tests/groups/test_matrix.py
 
 check: setup  ## the quick loop: style, types, and what needs no switch
