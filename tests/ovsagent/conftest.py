@@ -23,7 +23,7 @@ from tests.ovs import OvsHost, run
 SECRET = "open sesame"
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = 5) -> Any:
+def until(true: Callable[[], Any], what: str, seconds: float = 20) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := true()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
