@@ -25,7 +25,9 @@ from ovsagent.links import inside
 from ovsagent.ovsdb import Client
 
 ROUNDS = 25
-ECHO = bytes.fromhex("0800f7ff00000000")  # type 8, code 0, its checksum, identifier and sequence 0 (RFC 792)
+# Type 8, code 0, checksum, identifier 1, sequence 0 (RFC 792). With identifier 0 the answer is all zeros, checksum too,
+# and conntrack calls it invalid.
+ECHO = bytes.fromhex("0800f7fe00010000")
 BIN = Path(sys.executable).parent
 
 
