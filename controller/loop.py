@@ -1,176 +1,30 @@
 """The loop: journal → picture → derive → push → realised. One thread owns picture and engine; two per host push: flows
 to its switches, and to its agent the book of what it answers guests.
 
-It is level-triggered: whatever wakes it, it looks at what is there. Nothing but this module calls `push`.
+It is level-triggered: whatever wakes it, it looks at what is there. Nothing but its pushers call `push`.
 """
 
-import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from controller.book import Courier
-from controller.derive import BOOK, Change, Changes, Engine, Entry, Feature, Net, Unit, hosts_of_network, vif_of
-from controller.flow import text
-from controller.openflow.app import Connection, ConnectionLost, NoAnswer
-from controller.openflow.push import PushFailed, Refused, push
-from controller.openflow.readback import NotRead, read
+from controller.derive import BOOK, Changes, Engine, Feature, Net, Unit, hosts_of_network, vif_of
+from controller.flow import Flow, text
+from controller.openflow.app import Connection
 from controller.picture import Picture
 from controller.pipeline import BRIDGES, TABLES
+from controller.pusher import Pusher
+from controller.statuses import Statuses
 from unryu import journal
 from unryu.db import Database
-from unryu.errors import Fault, Unavailable
+from unryu.errors import Unavailable
 from unryu.logs import log
 
-# The bridge that receives first, the one that sends last: a packet let out finds its way in.
-ORDER = ("br-ex", "br-tun", "br-int")
-
-flows_pushed = Counter("unryu_flows_pushed_total", "Flows added or deleted on switches", ("host", "bridge"))
-flows_mended = Counter("unryu_flows_mended_total", "Flows that differed when a switch was read back", ("host", "bridge"))
 revision_wanted = Gauge("unryu_revision_wanted", "Newest revision derived")
-revision_realised = Gauge("unryu_revision_realised", "Newest revision confirmed", ("host",))
-
-
-@dataclass
-class Switch:
-    """One bridge of a host, as seen by its pusher."""
-
-    host: str
-    bridge: str
-    connection: Connection | None = None
-    to_read: dict[Any, Entry] | None = None
-    """What it should hold, when it must be read back first."""
-    add: dict[Any, Entry] = field(default_factory=dict)
-    delete: dict[Any, Entry] = field(default_factory=dict)
-    in_sync: bool = False
-
-    def want(self, change: Change) -> None:
-        for entry in change.add:
-            self.add[entry[1].key] = entry
-            self.delete.pop((entry[0], entry[1].key), None)
-        for entry in change.delete:
-            if self.add.get(entry[1].key) == entry:
-                del self.add[entry[1].key]
-            self.delete[entry[0], entry[1].key] = entry
-
-
-class Pusher(threading.Thread):
-    """Brings the switches of one host to what is wanted; a slow one delays nobody else."""
-
-    def __init__(self, host: str, confirmed: Callable[[str, int], None],
-                 refused: Callable[[str, str, list[Refused]], None]) -> None:
-        super().__init__(name=f"push {host}", daemon=True)
-        self.host = host
-        self.sent = self.realised = 0
-        self.switches = {bridge: Switch(host, bridge) for bridge in ORDER}
-        self._confirmed = confirmed
-        self._refused = refused
-        self._condition = threading.Condition()
-        self._stopping = False
-
-    @property
-    def live(self) -> bool:
-        return all(s.connection is not None for s in self.switches.values())
-
-    # told by the loop
-
-    def connected(self, bridge: str, connection: Connection, wanted: dict[Any, Entry], revision: int) -> None:
-        with self._condition:
-            switch = self.switches[bridge]
-            switch.connection, switch.to_read, switch.in_sync = connection, dict(wanted), False
-            switch.add, switch.delete = {}, {}
-            self.realised = 0  # what it confirmed before it left, it may have lost
-            self.sent = max(self.sent, revision)
-            self._condition.notify()
-
-    def disconnected(self, bridge: str, connection: Connection) -> None:
-        with self._condition:
-            switch = self.switches[bridge]
-            if switch.connection is connection:
-                switch.connection, switch.in_sync = None, False
-
-    def change(self, revision: int, changes: dict[str, Change]) -> None:
-        with self._condition:
-            for bridge, change in changes.items():
-                if self.switches[bridge].connection:  # else it will be read back as a whole
-                    self.switches[bridge].want(change)
-            self.sent = revision
-            self._condition.notify()
-
-    def stop(self) -> None:
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
-
-    # its own thread
-
-    def run(self) -> None:
-        while True:
-            with self._condition:
-                while not self._stopping and not self._pending():
-                    self._condition.wait()
-                if self._stopping:
-                    return
-                revision = self.sent
-            done = [self._bring(self.switches[bridge]) for bridge in ORDER]
-            if all(done):
-                self.realised = revision
-                revision_realised.labels(self.host).set(revision)
-                self._confirmed(self.host, revision)
-
-    def _pending(self) -> bool:
-        return self.live and (self.realised < self.sent or any(not s.in_sync for s in self.switches.values()))
-
-    def _bring(self, switch: Switch) -> bool:
-        """Whether the switch now holds all that was wanted when we began."""
-        with self._condition:
-            connection, wanted = switch.connection, switch.to_read
-        if connection is None:
-            return False
-        try:
-            if wanted is not None:
-                self._read(switch, connection, wanted)
-            with self._condition:
-                if switch.connection is not connection:
-                    return False
-                add, delete = list(switch.add.values()), list(switch.delete.values())
-                switch.add, switch.delete = {}, {}
-            if add or delete:
-                refused = push(connection, add, delete)
-                flows_pushed.labels(self.host, switch.bridge).inc(len(add) + len(delete))
-                if refused:
-                    self._refused(self.host, switch.bridge, refused)
-            switch.in_sync = True
-            return True
-        except (ConnectionLost, NoAnswer, NotRead, PushFailed) as error:
-            log.warning("push failed; the switch is dropped and read back when it returns", host=self.host,
-                        bridge=switch.bridge, error=str(error))
-            self.disconnected(switch.bridge, connection)
-            connection.close(str(error))
-            return False
-
-    def _read(self, switch: Switch, connection: Connection, wanted: dict[Any, Entry]) -> None:
-        """Ask what is there and turn the difference into a change, under what has come since."""
-        have = {(i.cookie, i.flow) for i in read(connection, switch.bridge)}
-        want = set(wanted.values())
-        difference = Change(add=list(want - have), delete=list(have - want))
-        with self._condition:
-            if switch.connection is not connection:
-                return
-            since = Change(add=list(switch.add.values()), delete=list(switch.delete.values()))
-            switch.add, switch.delete, switch.to_read = {}, {}, None
-            switch.want(difference)
-            switch.want(since)
-        mended = len(difference.add) + len(difference.delete)
-        flows_mended.labels(self.host, switch.bridge).inc(mended)
-        log.info("read back", host=self.host, bridge=switch.bridge, held=len(have), wanted=len(want), differ=mended)
-
-
-BATCH = 500  # statuses in one transaction: what else wants to write waits no longer than for these
 
 
 class Loop:
@@ -398,7 +252,7 @@ class Loop:
             return not own
         return pusher.realised >= max(revision, 1)
 
-    def _blame(self, host: str, bridge: str, refused: list[Refused]) -> None:
+    def _blame(self, host: str, bridge: str, refused: Sequence[tuple[Flow, str]]) -> None:
         """A flow that a switch does not take: say it as text, with whose it is."""
         for flow, error in refused:
             owners = self.engine.owners(host, bridge, flow)
@@ -410,48 +264,3 @@ class Loop:
     def _blamed(self, port_id: str) -> bool:
         return any(unit.id == port_id for units in self._errors.values() for unit in units) or any(
             unit.id == port_id for unit in self.engine.failed)
-
-
-class Statuses(threading.Thread):
-    """Writes port statuses in batches, so that the loop never waits for the database's writers."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(name="statuses", daemon=True)
-        self.database = database
-        self._latest: dict[str, str] = {}
-        self._condition = threading.Condition()
-        self._stopping = False
-
-    def set(self, port_id: str, status: str) -> None:
-        with self._condition:
-            self._latest[port_id] = status
-            self._condition.notify()
-
-    def stop(self) -> None:
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
-        self.join(5)
-
-    def run(self) -> None:
-        while True:
-            with self._condition:
-                while not self._latest and not self._stopping:
-                    self._condition.wait()
-                batch = dict(itertools.islice(self._latest.items(), BATCH))
-                for port_id in batch:
-                    del self._latest[port_id]
-            if not batch:
-                return
-            try:
-                with self.database.transaction() as tx:
-                    for port in tx.where("port", id=list(batch)):
-                        if port.status != batch[port.id]:
-                            tx.update(port, status=batch[port.id])
-            except Fault as error:
-                log.warning("statuses not written; trying again", error=error.sentence)
-                with self._condition:
-                    self._latest = {**batch, **self._latest}
-                    if self._stopping:
-                        return
-                    self._condition.wait(0.5)

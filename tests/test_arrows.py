@@ -26,8 +26,8 @@ NEVERS = {
 }
 # Only these call what changes a switch, or asks it.
 CALLERS = {
-    "controller.openflow.push": ("controller/loop.py",),
-    "controller.openflow.readback": ("controller/loop.py",),
+    "controller.openflow.push": ("controller/pusher.py",),
+    "controller.openflow.readback": ("controller/pusher.py",),
 }
 
 

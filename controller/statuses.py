@@ -1,0 +1,53 @@
+"""Port statuses on their way back to the top: written in batches, so that the loop never waits for the database's writers."""
+
+import itertools
+import threading
+
+from unryu.db import Database
+from unryu.errors import Fault
+from unryu.logs import log
+
+BATCH = 500  # statuses in one transaction: what else wants to write waits no longer than for these
+
+
+class Statuses(threading.Thread):
+    def __init__(self, database: Database) -> None:
+        super().__init__(name="statuses", daemon=True)
+        self.database = database
+        self._latest: dict[str, str] = {}
+        self._condition = threading.Condition()
+        self._stopping = False
+
+    def set(self, port_id: str, status: str) -> None:
+        with self._condition:
+            self._latest[port_id] = status
+            self._condition.notify()
+
+    def stop(self) -> None:
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        self.join(5)
+
+    def run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._latest and not self._stopping:
+                    self._condition.wait()
+                batch = dict(itertools.islice(self._latest.items(), BATCH))
+                for port_id in batch:
+                    del self._latest[port_id]
+            if not batch:
+                return
+            try:
+                with self.database.transaction() as tx:
+                    for port in tx.where("port", id=list(batch)):
+                        if port.status != batch[port.id]:
+                            tx.update(port, status=batch[port.id])
+            except Fault as error:
+                log.warning("statuses not written; trying again", error=error.sentence)
+                with self._condition:
+                    self._latest = {**batch, **self._latest}
+                    if self._stopping:
+                        return
+                    self._condition.wait(0.5)
