@@ -49,6 +49,7 @@ setup(
             "quota = unryu.quota",
             "identity = identity.nouns",
             "network = controller.features",
+            "leases = controller.leases",
         ],
         # A room's WSGI application, by the path that it is served under.
         "unryu.apis": [

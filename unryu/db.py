@@ -28,7 +28,11 @@ from unryu.resource import Resource, new_id, nouns, pointing_at
 
 CROSSED = ("40P01", "40001")
 """PostgreSQL's words for a transaction that it ended for the sake of others: deadlock, serialization failure."""
+STOOD_STILL = "25P03"
 LOCK_TIMEOUT = 30.0  # seconds a writer waits for another before it gives up
+IDLE = 5.0
+"""Seconds that a transaction may stand still (PostgreSQL): a frozen process must not keep what it locked, least of all the
+revision counter, for which everybody waits."""
 
 
 class DatabaseSettings(Settings):
@@ -53,7 +57,7 @@ Taken = Callable[[Iterable[str]], set[str]]
 
 
 class Database:
-    def __init__(self, url: str = "") -> None:
+    def __init__(self, url: str = "", idle: float = IDLE) -> None:
         url = url or DatabaseSettings().url or f"sqlite:///{state_dir()}/unryu.db"
         if url.startswith("postgresql://"):
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -65,7 +69,8 @@ class Database:
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
         else:
-            self.engine = sa.create_engine(self.url, pool_size=16)
+            self.engine = sa.create_engine(self.url, pool_size=16, connect_args={
+                "options": f"-c idle_in_transaction_session_timeout={int(idle * 1000)}"})
             sa.event.listen(self.engine, "checkout", _postgres_checkout)
         self.bell = journal.bell(self)
 
@@ -107,6 +112,10 @@ class Database:
             if getattr(error.orig, "sqlstate", None) in CROSSED:
                 raise Deadlock(f"Others were changing the same things: {_first_line(error)}. Try again.") from error
             raise Unavailable(f"The database does not answer: {error.orig}") from error
+        except sa.exc.InternalError as error:
+            if getattr(error.orig, "sqlstate", None) != STOOD_STILL:
+                raise
+            raise Unavailable("We stood still in the middle of a transaction, and the database gave it up.") from error
         except sa.exc.DataError as error:
             raise BadRequest(f"There is a value that the database cannot hold: {error.orig}.") from error
         except UnicodeEncodeError as error:
