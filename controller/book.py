@@ -65,6 +65,12 @@ class Courier(threading.Thread):
             self.sent, self.realised, self._whole = revision, 0, True
         self._ring()
 
+    def again(self) -> None:
+        """Say all of it once more: somebody may have been at the agent's book."""
+        with self._lock:
+            self._whole = True
+        self._ring()
+
     def stop(self) -> None:
         self._stopping.set()
         self._ring()

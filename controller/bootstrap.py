@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import sys
 import threading
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,6 +22,10 @@ class ControllerSettings(Settings):
     openflow: str = Setting("127.0.0.1:6653", description="address:port that switches connect to")
     listen: str = Setting("127.0.0.1:6680", description="address:port of the agents' door and of live questions")
     secret_file: str = Setting("", description="file with the secret that agents show; empty: $STATE/secrets/agents")
+    look_again: float = Setting(600, gt=0, description="seconds in which every switch is read back once, and every agent told "
+                                "its whole book")
+    keep_cookies: list[str] = Setting([], description="flows with these cookies are yours: never touched, such as "
+                                      "0xad00000000000000/0xff00000000000000")
 
 
 def serve() -> None:
@@ -28,16 +33,22 @@ def serve() -> None:
     os.environ["OSKEN_HUB_TYPE"] = "native"
     logs.setup("controller")
     from controller.derive import catalogue
+    from controller.drift import kept_cookies
     from controller.hosts import Door
     from controller.loop import Loop
     from controller.openflow.app import Switches
 
     load_features()
     settings = ControllerSettings()
+    try:
+        keep = kept_cookies(settings.keep_cookies, catalogue)
+    except ValueError as error:
+        log.error("the controller cannot start", error=str(error))
+        sys.exit(2)
     secret = Path(settings.secret_file or state_dir() / "secrets" / "agents").read_text().strip()
     database = Database()
     alone = _alone() if database.sqlite else None
-    loop = Loop(database, catalogue.values(), secret)
+    loop = Loop(database, catalogue.values(), secret, settings.look_again, keep)
     switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down)
     door = Door(address(settings.listen), secret, database, loop.switches, lambda: loop.ready)
     for number in (signal.SIGTERM, signal.SIGINT):

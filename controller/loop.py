@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 
 from controller.book import Courier
 from controller.derive import BOOK, Changes, Engine, Feature, Net, Unit, hosts_of_network, vif_of
+from controller.drift import SENTENCES, Cookies, Difference, following, left_alone
 from controller.flow import Flow, text
 from controller.openflow.app import Connection
 from controller.picture import Picture
@@ -28,16 +29,22 @@ revision_wanted = Gauge("unryu_revision_wanted", "Newest revision derived")
 
 
 class Loop:
-    def __init__(self, database: Database, features: Iterable[Feature], secret: str = "") -> None:
-        """`secret` is what agents want to see of who brings them their books."""
+    def __init__(self, database: Database, features: Iterable[Feature], secret: str = "", look_again: float = 600.0,
+                 keep: Sequence[Cookies] = ()) -> None:
+        """`secret` is what agents want to see of who brings them their books; every `look_again` seconds each switch is
+        read back, and each agent told all of its book. Flows with these cookies are not ours to judge."""
         self.database = database
         self.secret = secret
+        self.look_again = look_again
+        self.left_alone = left_alone(keep)
         self.features = list(features)
         self.inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.pushers: dict[str, Pusher] = {}
         self.couriers: dict[str, Courier] = {}
         self.statuses = Statuses(database)
         self.ready = False
+        self._looked_at = 0
+        """The last switch that was read again."""
         self._stopped = threading.Event()
         self._waiting: dict[str, dict[str, tuple[int, int]]] = {}
         """Port → host → revisions of flows and book that the host must have confirmed for the port to be ACTIVE."""
@@ -83,6 +90,7 @@ class Loop:
     def run(self) -> None:
         listener = threading.Thread(target=self._listen, daemon=True, name="journal")
         listener.start()
+        threading.Thread(target=self._remind, daemon=True, name="drift").start()
         self.statuses.start()
         self._consider(p.id for p in self.picture.all("port"))
         self.ready = True
@@ -122,11 +130,31 @@ class Loop:
             self._settle()
         elif word == "refused":
             self._blame(*about)
+        elif word == "differed":
+            self._differed(*about)
+        elif word == "drift":
+            self._look_again()
 
     def _listen(self) -> None:
         while not self._stopped.is_set():
             self.feed.wait(5.0)
             self.inbox.put(("look", None))
+
+    def _remind(self) -> None:
+        while not self._stopped.wait(max(0.02, self.look_again / max(1, len(self._bridges)))):
+            self.inbox.put(("drift", None))
+
+    def _look_again(self) -> None:
+        """One switch after the other, and with each host's br-int what its agent answers."""
+        dpid = following(self._bridges, self._looked_at)
+        if dpid is None:
+            return
+        self._looked_at = dpid
+        host, bridge = self._bridges[dpid]
+        if host in self.pushers:
+            self.pushers[host].look(bridge, self.engine.wanted[host][bridge])
+        if host in self.couriers and bridge == "br-int":
+            self.couriers[host].again()
 
     def _load(self) -> None:
         with self.database.reading() as tx:
@@ -198,7 +226,8 @@ class Loop:
         if host not in self.pushers:
             self.pushers[host] = Pusher(
                 host, lambda h, revision: self.inbox.put(("confirmed", h)),
-                lambda h, b, refused: self.inbox.put(("refused", (h, b, refused))))
+                lambda h, b, refused: self.inbox.put(("refused", (h, b, refused))),
+                lambda h, b, differ: self.inbox.put(("differed", (h, b, differ))), self.left_alone)
             self.pushers[host].start()
         log.info("a switch is there", host=host, bridge=bridge)
         self.pushers[host].connected(bridge, connection, self.engine.wanted[host][bridge], self.picture.revision)
@@ -260,6 +289,13 @@ class Loop:
             log.error("a switch refused a flow", host=host, bridge=bridge, flow=text(flow, TABLES), error=error,
                       owners=[f"{u.feature} of {u.id}" for u in owners])
             self._consider(u.id for u in owners if self.picture.get("port", u.id))
+
+    def _differed(self, host: str, bridge: str, differ: Sequence[Difference]) -> None:
+        """What was found on a switch, as text, with whose it is."""
+        for kind, (cookie, flow), held in differ:
+            facts = {} if held is None else {"held": text(held, TABLES)}
+            log.warning(SENTENCES[kind], host=host, bridge=bridge, flow=text(flow, TABLES), cookie=f"{cookie:#018x}",
+                        owners=[f"{u.feature} of {u.id}" for u in self.engine.owners(host, bridge, flow)], **facts)
 
     def _blamed(self, port_id: str) -> bool:
         return any(unit.id == port_id for units in self._errors.values() for unit in units) or any(

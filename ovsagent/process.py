@@ -125,7 +125,7 @@ class Agent:
             "reports_delta_total": self.reporter.sent["PATCH"], "report_failures_total": self.reporter.failures,
             **{f"answers_{kind}_total": number for kind, number in self.desk.answered.items()},
             "questions_unanswered_total": self.desk.unanswered, "questions_refused_total": self.desk.refused,
-            "book_revision": self.book.revision,
+            "book_revision": self.book.revision, "book_mendings_total": self.book.mended,
             "report_taken": self.reporter.taken, "neighbours_asked_total": self.underlay.asked,
         }
 

@@ -27,6 +27,8 @@ class Book:
         self.revision = 0
         self.changes = 0
         """How often it became another one: who sleeps over it looks whether it moved."""
+        self.mended = 0
+        """How often it was another one than the controller had said."""
         self.answers: dict[Key, Entry] = {}
         self._lock = threading.Lock()
         try:
@@ -43,9 +45,12 @@ class Book:
     def replace(self, content: Any) -> None:
         """All of it."""
         with self._lock:
-            before = self.answers
+            before = self.revision, self.answers
             self._become(content)
-            if self.answers != before or not self.path.exists():
+            if before[0] == self.revision != 0 and before[1] != self.answers:
+                self.mended += 1
+                log.warning("the book was not what the controller said; it is again", extra={"revision": self.revision})
+            if self.answers != before[1] or not self._saved():
                 self._save()
 
     def amend(self, content: Any) -> None:
@@ -66,10 +71,19 @@ class Book:
 
     def _save(self) -> None:
         """Whole or not at all. Before the controller hears that we have it."""
-        content = {"revision": self.revision, "answers": [[*key, entry] for key, entry in self.answers.items()]}
         draft = self.path.with_suffix(".new")
-        draft.write_text(json.dumps(content, separators=(",", ":")))
+        draft.write_text(self._content())
         draft.replace(self.path)
+
+    def _saved(self) -> bool:
+        try:
+            return self.path.read_text() == self._content()
+        except (OSError, ValueError):
+            return False
+
+    def _content(self) -> str:
+        answers = [[*key, entry] for key, entry in self.answers.items()]
+        return json.dumps({"revision": self.revision, "answers": answers}, separators=(",", ":"))
 
 
 def _checked(content: Any) -> tuple[int, dict[Key, Entry | None]]:

@@ -143,3 +143,17 @@ def test_differences_to_another_book_and_nonsense_are_refused(tmp_path: Path) ->
     with pytest.raises(Wrong):
         book.replace({"revision": 4, "answers": [["ra", "p"]]})
     assert book.get("ra", "p") == {"x": 1} and Book(tmp_path / "b.json").revision == 3
+
+
+def test_what_somebody_did_to_the_book_is_undone_and_counted(agent: Agent) -> None:
+    sent = courier(agent, [], said("p1", a=1))
+    within(2, lambda: sent.realised == 5)
+    sent.again()
+    agent.path.write_text("{}")
+    within(2, lambda: json.loads(agent.path.read_text()).get("revision") == 5 or sent.again())
+    assert agent.book.mended == 0, "only the file was another one"
+    agent.book.answers = {}
+    sent.again()
+    within(2, lambda: agent.data() == {"p1": {"a": 1}})
+    assert agent.book.mended == 1 and sent.realised == 5
+    sent.stop()

@@ -41,14 +41,14 @@ SAID: tuple[dict[str, Any], ...] = (
 class Cloud:
     """API, controller and two hosts' bridges (on one Open vSwitch), without agents: the tests say what they would."""
 
-    def __init__(self, folder: Path, ovs: OvsHost, address: str) -> None:
+    def __init__(self, folder: Path, ovs: OvsHost, address: str, **settings: Any) -> None:
         self.database = fresh_database(folder)
         self.api = Client(application(self.database, tokens()))
         self.connections: dict[int, Connection] = {}
         self.vifs: dict[str, dict[str, VifReport]] = {host: {} for host in HOSTS}
         for host in HOSTS:
             self.report(host)
-        self.loop = Loop(self.database, catalogue.values())
+        self.loop = Loop(self.database, catalogue.values(), **settings)
         self.thread = threading.Thread(target=self.loop.run)
         self.thread.start()
         self.switches = Switches([(address, 0)], self.loop.known, self._up, self.loop.down)
