@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -50,6 +51,8 @@ from controller.flow import (
 from controller.openflow.app import Connection, Switches
 from controller.openflow.push import push
 from controller.openflow.readback import read
+from unryu import tls
+from unryu.tls import authority
 
 FLOWS, ROUNDS = 50_000, 5
 LINK, OURS, THEIRS = "unryu-bench", "198.19.255.253", "198.19.255.254"  # of the range for benchmarks, RFC 2544
@@ -91,9 +94,9 @@ def run(flows: int = FLOWS, rounds: int = ROUNDS) -> dict[str, Any]:
         file = folder / "flows"
         file.write_text("".join(f"cookie={number:#x}, {text(each)}\n" for number, each in entries))
         management = f"unix:{folder}/br-int.mgmt"
-        switch = stack.enter_context(_switch(folder))
+        switch, secured = stack.enter_context(_switch(folder))
 
-        def ours() -> None:
+        def ours(switch: Connection) -> None:
             refused = push(switch, entries, [])
             if refused:
                 raise RuntimeError(f"the switch refused {refused[0]}")
@@ -101,9 +104,9 @@ def run(flows: int = FLOWS, rounds: int = ROUNDS) -> dict[str, Any]:
         def theirs() -> None:
             _run("ovs-ofctl", "-O", "OpenFlow13", "--bundle", "add-flows", management, str(file))
 
-        figures: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
+        figures: dict[str, list[tuple[float, float]]] = {"ours": [], "secured": [], "theirs": []}
         for _ in range(rounds):
-            for name, way in (("ours", ours), ("theirs", theirs)):
+            for name, way in (("ours", partial(ours, switch)), ("secured", partial(ours, secured)), ("theirs", theirs)):
                 _run("ovs-ofctl", "-O", "OpenFlow13", "del-flows", management)
                 time.sleep(0.5)  # it frees deleted flows behind our back
                 figures[name].append(_timed(way))
@@ -116,6 +119,8 @@ def run(flows: int = FLOWS, rounds: int = ROUNDS) -> dict[str, Any]:
         "flows_per_second": flows / wall["ours"],
         "ovs_ofctl_flows_per_second": flows / wall["theirs"],
         "ratio": wall["theirs"] / wall["ours"],
+        "tls_flows_per_second": flows / wall["secured"],
+        "tls_us_per_flow": (cookies + cpu["secured"]) / flows * 1e6,
         "controller_us_per_flow": (cookies + cpu["ours"]) / flows * 1e6,
         "ovs_ofctl_us_per_flow": cpu["theirs"] / flows * 1e6,
     }
@@ -129,11 +134,14 @@ def _timed(way: Callable[[], None]) -> tuple[float, float]:
 
 
 @contextmanager
-def _switch(folder: Path) -> Iterator[Connection]:
-    """An Open vSwitch of its own, in a namespace of its own, connected to us."""
+def _switch(folder: Path) -> Iterator[tuple[Connection, Connection]]:
+    """An Open vSwitch of its own, in a namespace of its own, connected to us as it is and by mutual TLS."""
     database, env = f"unix:{folder}/db.sock", {"OVS_RUNDIR": str(folder), "OVS_DBDIR": str(folder)}
     inside = ("ip", "netns", "exec", LINK)
-    came: SimpleQueue[Connection] = SimpleQueue()
+    keys = folder / "tls"
+    authority.make(keys, tls.CONTROLLER)
+    authority.freshen(keys, authority.HOSTS, keys / "host.pem", tls.of_host("h1"))
+    files = [str(keys / name) for name in ("host.pem", "host.pem", "services-ca.pem")]
     with ExitStack() as stack:
         _run("ip", "netns", "add", LINK)
         stack.callback(_run, "ip", "netns", "del", LINK)
@@ -142,9 +150,13 @@ def _switch(folder: Path) -> Iterator[Connection]:
         _run("ip", "link", "set", LINK, "up")
         _run(*inside, "ip", "addr", "add", f"{THEIRS}/30", "dev", "eth0")
         _run(*inside, "ip", "link", "set", "eth0", "up")
-        switches = Switches([(OURS, 0)], lambda dpid: True, came.put, lambda connection: None)
-        switches.start()
-        stack.callback(switches.stop)
+        ways: list[tuple[SimpleQueue[Connection], Switches]] = []
+        for identity in (None, authority.own(keys, tls.CONTROLLER)):
+            came: SimpleQueue[Connection] = SimpleQueue()
+            ways.append((came, Switches([(OURS, 0)], lambda dpid, peer: "", came.put, lambda c: None, identity=identity)))
+            ways[-1][1].start()
+            stack.callback(ways[-1][1].stop)
+        targets = [f"{kind}:{OURS}:{switches.addresses[0][1]}" for kind, (_, switches) in zip(("tcp", "ssl"), ways, strict=True)]
         stack.callback(_end, folder)
         daemon = ("--detach", "--no-chdir", "--log-file=/dev/null")
         _run("ovsdb-tool", "create", f"{folder}/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
@@ -155,8 +167,9 @@ def _switch(folder: Path) -> Iterator[Connection]:
              *daemon, env=env)
         _run("ovs-vsctl", f"--db={database}", "add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=netdev",
              "protocols=OpenFlow13", "fail_mode=secure", "other_config:disable-in-band=true",
-             "--", "set-controller", "br-int", f"tcp:{OURS}:{switches.addresses[0][1]}")
-        yield came.get(timeout=10)
+             "--", "set-ssl", *files, "--", "set-controller", "br-int", *targets)
+        plain, secured = (came.get(timeout=10) for came, _ in ways)
+        yield plain, secured
 
 
 def _end(folder: Path) -> None:
@@ -179,6 +192,7 @@ def show(figures: dict[str, Any]) -> None:
     for heading in ("", "flows/s", "us of CPU a flow"):
         columns.add_column(heading, justify="right" if heading else "left")
     columns.add_row("Unryu", f"{figures['flows_per_second']:,.0f}", f"{figures['controller_us_per_flow']:.1f}")
+    columns.add_row("Unryu, mutual TLS", f"{figures['tls_flows_per_second']:,.0f}", f"{figures['tls_us_per_flow']:.1f}")
     columns.add_row("ovs-ofctl --bundle", f"{figures['ovs_ofctl_flows_per_second']:,.0f}",
                     f"{figures['ovs_ofctl_us_per_flow']:.1f}")
     columns.add_row("ratio", f"{figures['ratio']:.2f}", "")

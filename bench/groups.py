@@ -4,10 +4,8 @@
 the call itself stands beside it, as what remains is the controller's and the switches'.
 """
 
-import json
 import statistics
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ from rich.console import Console
 from rich.table import Table as Columns
 
 from bench.cloud import Lab, lab
+from topology import api
+from topology.cloud import Cloud
 
 PORTS, ROUNDS = 500, 15
 
@@ -28,7 +28,7 @@ class Group:
 
         config = openstack.config.OpenStackConfig(config_files=[f"{cloud.state}/clouds.yaml"])
         self.network = openstack.connection.Connection(config=config.get_one("unryu-admin")).network
-        self.door = self._door(cloud)
+        self.cloud = Cloud(Path(cloud.state))
         self.network.put(f"/quotas/{self.network.get_project_id()}", json={
             "quota": {"port": -1, "security_group_rule": -1}}).raise_for_status()
         network = self.network.create_network(name="groups")
@@ -45,16 +45,11 @@ class Group:
                 self.newcomer = answer.json()["ports"][0]["id"]
         self.settle()
 
-    def _door(self, cloud: Lab) -> str:
-        log = [json.loads(line) for line in Path(cloud.state, "log", "controller.log").read_text().splitlines()
-               if line.startswith("{")]
-        return f"http://{next(line['listen'] for line in log if 'listen' in line)}/metrics"
-
     def settle(self, after: float = 0) -> float:
         """Until both hosts have confirmed a change that is newer than that revision; gives the newest derived."""
         while True:
-            with urllib.request.urlopen(self.door, timeout=5) as answer:
-                figures = dict(line.split() for line in answer.read().decode().splitlines() if line.startswith("unryu_revision"))
+            text = api.controller(self.cloud, "/metrics")
+            figures = dict(line.split() for line in text.splitlines() if line.startswith("unryu_revision"))
             wanted = float(figures.pop("unryu_revision_wanted"))
             if len(figures) == 2 and all(float(realised) > after for realised in figures.values()):
                 return wanted

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controller.derive import Answer, Change, Entry
+from unryu import tls
 from unryu.logs import log
 
 TIMEOUT = 5.0  # seconds an agent may take for its answer
@@ -21,7 +22,7 @@ RETRY = (0.1, 2.0)  # seconds from one attempt to the next: at first, and at mos
 class Courier(threading.Thread):
     """One per host. It holds what the book should say, and which of it the agent has not yet taken."""
 
-    def __init__(self, host: str, door: str, secret: str, wanted: dict[Any, Entry], revision: int,
+    def __init__(self, host: str, door: str, identity: tls.Identity, wanted: dict[Any, Entry], revision: int,
                  taken: Callable[[str], None]) -> None:
         super().__init__(name=f"book {host}", daemon=True)
         self.host = host
@@ -29,7 +30,7 @@ class Courier(threading.Thread):
         self.sent = revision
         """Of the newest change of this host's book."""
         self.realised = 0
-        self._secret = secret
+        self._identity = identity
         self._taken = taken
         self._answers: dict[Any, Answer] = {key: entry[1] for key, entry in wanted.items()}
         self._changed: dict[Any, None] = {}
@@ -126,10 +127,10 @@ class Courier(threading.Thread):
     def _request(self, verb: str, door: str, body: dict[str, Any]) -> bool:
         """False where the agent's book is not what we thought."""
         if self._line is None:
-            self._line = http.client.HTTPConnection(door, timeout=TIMEOUT)
+            self._line = tls.Line(door, self._identity, tls.of_host(self.host), TIMEOUT)
         try:
             self._line.request(verb, "/book", json.dumps(body, separators=(",", ":")).encode(),
-                               {"Authorization": f"Bearer {self._secret}", "Content-Type": "application/json"})
+                               {"Content-Type": "application/json"})
             answer = self._line.getresponse()
             text = answer.read()
         except BaseException:

@@ -6,22 +6,21 @@ import signal
 import sys
 import threading
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field as Setting
 
-from unryu import logs
+from unryu import logs, tls
 from unryu.config import Settings, state_dir
 from unryu.db import Database
 from unryu.logs import log
+from unryu.tls import authority
 
 
 class ControllerSettings(Settings):
     section: ClassVar[str] = "controller"
     openflow: str = Setting("127.0.0.1:6653", description="address:port that switches connect to")
     listen: str = Setting("127.0.0.1:6680", description="address:port of the agents' door and of live questions")
-    secret_file: str = Setting("", description="file with the secret that agents show; empty: $STATE/secrets/agents")
     look_again: float = Setting(600, gt=0, description="seconds in which every switch is read back once, and every agent told "
                                 "its whole book")
     keep_cookies: list[str] = Setting([], description="flows with these cookies are yours: never touched, such as "
@@ -45,12 +44,12 @@ def serve() -> None:
     except ValueError as error:
         log.error("the controller cannot start", error=str(error))
         sys.exit(2)
-    secret = Path(settings.secret_file or state_dir() / "secrets" / "agents").read_text().strip()
+    identity = authority.own(authority.home(), tls.CONTROLLER)
     database = Database()
     alone = _alone() if database.sqlite else None
-    loop = Loop(database, catalogue.values(), secret, settings.look_again, keep)
-    switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down)
-    door = Door(address(settings.listen), secret, database, loop.switches, lambda: loop.ready)
+    loop = Loop(database, catalogue.values(), identity, settings.look_again, keep)
+    switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down, identity=identity)
+    door = Door(address(settings.listen), identity, database, loop.switches, lambda: loop.ready)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     runner = threading.Thread(target=loop.run, name="loop")

@@ -1,23 +1,26 @@
 """Hosts: what their agents report becomes rows; the door that agents, and the API's live questions, come in by."""
 
-import hmac
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, TypeVar
 
 import pydantic
 import sqlalchemy as sa
-from prometheus_client import generate_latest
+from prometheus_client import Gauge, generate_latest
 
+from unryu import tls
 from unryu.db import Database, Tx, now
 from unryu.errors import BadRequest, Fault, NotFound, TooLarge, Unauthorized
 from unryu.logs import log
 from unryu.resource import nouns
 
 MAX_REPORT = 4 << 20  # bytes: a host of 10,000 VIFs reports 1 MB
+refused = Gauge("unryu_refused_connections", "Refused for their certificate or for lack of one", ("door",))
+
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -98,16 +101,16 @@ Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
 class Door:
-    """A small HTTP server on the management address; everything but health and metrics needs the cloud's secret."""
+    """A small HTTPS server on the management address; everything but health and metrics needs a certificate of this cloud, and
+    a report the one of the host that it is about."""
 
-    def __init__(self, listen: tuple[str, int], secret: str, database: Database,
+    def __init__(self, listen: tuple[str, int], identity: tls.Identity, database: Database,
                  switches: Answer, ready: Callable[[], bool]) -> None:
-        self.secret = secret
         self.database = database
         self.switches = switches
         self.ready = ready
-        self.server = ThreadingHTTPServer(listen, type("Handler", (_Handler,), {"door": self}), bind_and_activate=True)
-        self.server.daemon_threads = True
+        self.server = tls.Server(listen, type("Handler", (_Handler,), {"door": self}), identity, "the controller")
+        refused.labels("reports").set_function(lambda: self.server.refusals.count)
 
     def start(self) -> None:
         threading.Thread(target=self.server.serve_forever, args=(0.2,), daemon=True, name="door").start()
@@ -122,6 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 60
+    connection: ssl.SSLSocket
 
     def do_GET(self) -> None:
         if self.path == "/healthz":
@@ -132,24 +136,29 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             self._send(200, "text/plain; version=0.0.4", generate_latest())
         else:
-            self._guarded(self._live)
+            self._guarded(self._live, tls.CONTROLLER, tls.LAB)
 
     def do_PUT(self) -> None:
-        self._guarded(lambda: take_report(self.door.database, self._host(), self._body(Report)))
+        host = self._host()
+        self._guarded(lambda: take_report(self.door.database, host, self._body(Report)), tls.of_host(host))
 
     def do_PATCH(self) -> None:
-        self._guarded(lambda: take_delta(self.door.database, self._host(), self._body(Delta)))
+        host = self._host()
+        self._guarded(lambda: take_delta(self.door.database, host, self._body(Delta)), tls.of_host(host))
 
     def _live(self) -> Any:
         if self.path == "/switches":
             return self.door.switches()
         raise NotFound(f"There is no {self.path} here.")
 
-    def _guarded(self, act: Callable[[], Any]) -> None:
+    def _guarded(self, act: Callable[[], Any], *names: str) -> None:
+        """Whatever it is, for these only."""
         try:
-            given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self.door.secret.encode()):
-                raise Unauthorized("The secret of this cloud is needed.")
+            if (name := tls.name(self.connection)) not in names:
+                why = f"{self.path} needs a certificate of {' or '.join(names)}, not of {name or 'nobody'}."
+                self.door.server.refusals.refuse(self.client_address[0], why)
+                raise Unauthorized(why)
+            self.door.server.refusals.admit(self.client_address[0])
             self._answer(200, act() or {})
         except Fault as fault:
             self.close_connection = True  # its body may be unread
@@ -157,9 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _host(self) -> str:
         prefix, _, host = self.path.rpartition("/")
-        if prefix != "/agents" or not HOST.fullmatch(host):
-            raise NotFound(f"There is no {self.path} here.")
-        return host
+        return host if prefix == "/agents" and HOST.fullmatch(host) else ""
 
     def _body(self, model: type[Model]) -> Model:
         length = self.headers.get("Content-Length", "")

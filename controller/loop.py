@@ -20,7 +20,7 @@ from controller.picture import Picture
 from controller.pipeline import BRIDGES, TABLES
 from controller.pusher import Pusher
 from controller.statuses import Statuses
-from unryu import journal
+from unryu import journal, tls
 from unryu.db import Database
 from unryu.errors import Unavailable
 from unryu.logs import log
@@ -29,12 +29,12 @@ revision_wanted = Gauge("unryu_revision_wanted", "Newest revision derived")
 
 
 class Loop:
-    def __init__(self, database: Database, features: Iterable[Feature], secret: str = "", look_again: float = 600.0,
-                 keep: Sequence[Cookies] = ()) -> None:
-        """`secret` is what agents want to see of who brings them their books; every `look_again` seconds each switch is
-        read back, and each agent told all of its book. Flows with these cookies are not ours to judge."""
+    def __init__(self, database: Database, features: Iterable[Feature], identity: tls.Identity | None = None,
+                 look_again: float = 600.0, keep: Sequence[Cookies] = ()) -> None:
+        """Without an identity no agent would take a book: none is brought. Every `look_again` seconds each switch is read
+        back, and each agent told all of its book. Flows with the cookies to `keep` are not ours to judge."""
         self.database = database
-        self.secret = secret
+        self.identity = identity
         self.look_again = look_again
         self.left_alone = left_alone(keep)
         self.features = list(features)
@@ -55,8 +55,12 @@ class Loop:
 
     # Called from other threads: all only leave a word in the inbox.
 
-    def known(self, dpid: int) -> bool:
-        return dpid in self._bridges
+    def known(self, dpid: int, peer: str | None = None) -> str:
+        """What speaks against a switch with this datapath id, and this name in its certificate."""
+        host, _ = self._bridges.get(dpid, ("", ""))
+        if not host:
+            return "no host has reported a bridge with this datapath id"
+        return "" if peer in (None, tls.of_host(host)) else f"it is {host}'s, and the certificate is of {peer}"
 
     def up(self, connection: Connection) -> None:
         self.inbox.put(("up", connection))
@@ -206,13 +210,15 @@ class Loop:
         """Which datapaths are bridges of ours, and where books are taken: the agents have said."""
         self._bridges = {int(dpid, 16): (agent.host, bridge) for agent in self.picture.all("agent")
                          for bridge, dpid in agent.datapaths.items() if bridge in BRIDGES}
-        doors = {agent.host: agent.door for agent in self.picture.all("agent") if agent.door and self.secret}
+        if self.identity is None:
+            return
+        doors = {agent.host: agent.door for agent in self.picture.all("agent") if agent.door}
         for host in self.couriers.keys() - doors.keys():
             self.couriers.pop(host).stop()
         for host, door in doors.items():
             book, revision = self.engine.wanted[host][BOOK], self.picture.revision
             if host not in self.couriers:
-                self.couriers[host] = Courier(host, door, self.secret, book, revision,
+                self.couriers[host] = Courier(host, door, self.identity, book, revision,
                                               lambda h: self.inbox.put(("confirmed", h)))
                 self.couriers[host].start()
             elif self.couriers[host].door != door:

@@ -17,8 +17,8 @@ class AgentSettings(Settings):
     host: str = Field(description="Name of this host, unique in the cloud")
     cloud: str = Field("unryu", description="Name of the cloud: with the host's it makes the datapath ids")
     controller_url: str = Field(description="Base URL of the controller's door for agents")
-    secret_file: Path = Field(description="File with the secret that agents and controller share")
-    openflow: list[str] = Field(description="OpenFlow targets for the bridges, such as tcp:100.64.0.1:6653")
+    tls: Path = Field(Path(), description="Folder of host.pem and services-ca.pem; empty: $STATE/secrets/tls")
+    openflow: list[str] = Field(description="OpenFlow targets for the bridges, such as ssl:100.64.0.1:6653")
     tunnel_ip: IPv4Address = Field(description="Address of this host's tunnel end")
     bridge_mappings: dict[str, str] = Field({}, description="Physical network to what carries it on this host")
     ovsdb: Path = Field(Path("/run/openvswitch/db.sock"), description="Unix socket of this host's ovsdb-server")
@@ -33,6 +33,8 @@ def serve() -> None:
     except (ValidationError, SettingsError) as error:
         print(f"The agent cannot start: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
+    if settings.tls == Path():
+        settings.tls = state_dir() / "secrets" / "tls"
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ovsagent.process", settings.model_dump_json()])
 
 

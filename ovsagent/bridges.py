@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ovsagent.ovsdb import New, Operation, Row, Tables, insert, members, mutate, update
 
 WATCH = {
-    "Open_vSwitch": ("bridges",),
+    "Open_vSwitch": ("bridges", "ssl"),
+    "SSL": ("private_key", "certificate", "ca_cert", "bootstrap_ca_cert"),
     "Bridge": ("name", "ports", "controller", "datapath_type", "protocols", "fail_mode", "other_config",
                "external_ids"),
     "Port": ("name", "interfaces", "tag", "trunks", "vlan_mode"),
@@ -82,6 +84,11 @@ def wanted(cloud: str, host: str, tunnel_ip: str, controllers: tuple[str, ...] |
     }
 
 
+def secured(identity: Path, authority: Path) -> Row:
+    """What the switch shows, and whom it believes: it looks at the files again whenever they change."""
+    return {"private_key": str(identity), "certificate": str(identity), "ca_cert": str(authority), "bootstrap_ca_cert": False}
+
+
 def with_ports(bridges: Mapping[str, Bridge], name: str, ports: Mapping[str, Row]) -> dict[str, Bridge]:
     return {**bridges, name: replace(bridges[name], ports={**bridges[name].ports, **ports})}
 
@@ -97,7 +104,7 @@ def ofports(have: Tables) -> dict[str, dict[str, int]]:
     return found
 
 
-def difference(want: Mapping[str, Bridge], have: Tables) -> list[Operation]:
+def difference(want: Mapping[str, Bridge], have: Tables, secured: Row | None = None) -> list[Operation]:
     """The operations of the one transaction that makes it so. What nobody wants here is not ours to remove."""
     names = (New(f"row{number}") for number in count())
     operations: list[Operation] = []
@@ -112,6 +119,12 @@ def difference(want: Mapping[str, Bridge], have: Tables) -> list[Operation]:
 
     if not have["Open_vSwitch"]:
         new("Open_vSwitch", {"bridges": ()})
+    if secured:
+        for row in have["Open_vSwitch"].values():
+            for uuid in members(row["ssl"]):
+                mend("SSL", uuid, secured)
+        if not have["SSL"]:
+            operations.append(mutate("Open_vSwitch", {}, ("ssl", "insert", new("SSL", secured))))
     for name, bridge in want.items():
         uuid = have.bridges.get(name)
         held = members(have["Bridge"][uuid]["ports"]) if uuid else ()

@@ -1,19 +1,19 @@
-"""The agent's own door: VIFs come and go over HTTP, for the lab and for compute; health and figures for who asks."""
+"""The agent's own door: VIFs come and go over HTTPS, for the lab and for compute; health and figures for who asks."""
 
-import hmac
 import json
 import logging
 import re
-import sys
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
 from ovsagent.answers.book import Book, Stale, Wrong
 from ovsagent.ovsdb import Lost, Refused
 from ovsagent.vif import Problem
+from unryu import tls
 
 log = logging.getLogger("door")
 
@@ -35,9 +35,9 @@ class Plugging(Protocol):
 
 @dataclass
 class Door:
-    """What a request may ask for; `health` and `figures` are answered without a secret."""
+    """What a request may ask for; `health` and `figures` are answered to anybody. A host trusts the authority of services only,
+    so whoever has a name is one."""
 
-    secret: str
     vifs: Plugging
     listing: Callable[[], dict[str, Any]]
     health: Callable[[], dict[str, Any]]
@@ -45,7 +45,7 @@ class Door:
     book: Book
     plugs: list[float] = field(default_factory=lambda: [0, 0.0])       # how many, and their seconds
 
-    def answer(self, verb: str, path: str, secret: str, body: bytes) -> tuple[int, Any]:
+    def answer(self, verb: str, path: str, caller: str, body: bytes) -> tuple[int, Any]:
         match verb, *path.strip("/").split("/"):
             case "GET", "health":
                 health = self.health()
@@ -54,29 +54,27 @@ class Door:
                 figures = self.figures() | {"plugs_total": self.plugs[0], "plug_seconds_total": self.plugs[1]}
                 return 200, "".join(f"unryu_agent_{name} {value:g}\n" for name, value in figures.items())
             case "GET", "book":
-                self._admit(secret)
+                self._admit(caller)
                 return 200, {"revision": self.book.revision, "answers": [[*k, e] for k, e in self.book.answers.items()]}
             case "PUT" | "PATCH", "book":
-                self._admit(secret)
+                self._admit(caller, tls.CONTROLLER)
                 return 200, self._write(verb, _object(body))
             case "GET", "vifs":
-                self._admit(secret)
+                self._admit(caller)
                 return 200, {"vifs": self.listing()}
             case "PUT", "vifs", port_id:
-                self._admit(secret)
+                self._admit(caller)
                 return 200, self._plug(_matching("the port id", _PORT_ID, port_id), _object(body))
             case "DELETE", "vifs", port_id:
-                self._admit(secret)
+                self._admit(caller)
                 self.vifs.unplug(_matching("the port id", _PORT_ID, port_id))
                 return 204, None
         raise Problem(404, f"there is no {verb} {path} here")
 
-    def admits(self, secret: str) -> bool:
-        return hmac.compare_digest(secret.encode(), f"Bearer {self.secret}".encode())
-
-    def _admit(self, secret: str) -> None:
-        if not self.admits(secret):
-            raise Problem(401, "this needs the agents' secret: Authorization: Bearer ...")
+    def _admit(self, caller: str, *only: str) -> None:
+        if not caller or only and caller not in only:
+            wanted = " or ".join(only) or "a service of this cloud"
+            raise Problem(401, f"this needs a certificate of {wanted}, not of {caller or 'nobody'}")
 
     def _write(self, verb: str, content: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -131,13 +129,16 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE
     wbufsize = -1                       # headers and body leave together, at the flush after each request
     disable_nagle_algorithm = True
+    connection: ssl.SSLSocket
     server: "_Server"
 
     def do_GET(self) -> None:
         try:
             status, content = self.server.door.answer(
-                self.command, self.path, self.headers.get("Authorization", ""), self._body())
+                self.command, self.path, tls.name(self.connection), self._body())
         except Problem as problem:
+            if problem.status == 401:
+                self.server.refusals.refuse(self.client_address[0], str(problem))
             status, content = problem.status, {"error": str(problem)}
         except (Lost, Refused) as error:
             status, content = 503, {"error": str(error)}
@@ -150,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers or not length.isdecimal():
             self.close_connection = True
             raise Problem(400, "a body needs a Content-Length")
-        most = BOOK if self.path == "/book" and self.server.door.admits(self.headers.get("Authorization", "")) else BODY
+        most = BOOK if self.path == "/book" and tls.name(self.connection) == tls.CONTROLLER else BODY
         if int(length) > most:
             self.close_connection = True
             raise Problem(413, f"a body may hold {most} bytes")
@@ -174,19 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
         log.debug(format % args)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
+class _Server(tls.Server):
     door: Door
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):        # a caller that went away is no news
-            log.error("a request failed; its caller is cut off", exc_info=True, extra={"caller": client_address})
 
-
-def serve(door: Door, listen: str) -> ThreadingHTTPServer:
+def serve(door: Door, listen: str, identity: tls.Identity) -> tls.Server:
     """Bound and ready; the caller decides which thread runs `serve_forever`."""
     address, _, port = listen.rpartition(":")
-    server = _Server((address, int(port)), _Handler)
+    server = _Server((address, int(port)), _Handler, identity, "this host")
     server.door = door
     return server

@@ -18,6 +18,7 @@ from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
 from ovsagent.underlay import Underlay
 from ovsagent.vif import Vifs
+from unryu import tls
 
 log = logging.getLogger("agent")
 
@@ -29,7 +30,9 @@ class Agent:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
-        secret = Path(settings["secret_file"]).read_text().strip()
+        # A host trusts the authority of services alone: no other host can pose as the controller.
+        self.files = Path(settings["tls"], "host.pem"), Path(settings["tls"], "services-ca.pem")
+        self.tls = tls.Identity(*self.files)
         self.woken = threading.Event()
         self.admitted = False       # the controller has heard of us, so it will let our bridges in
         self.wired = False
@@ -42,10 +45,10 @@ class Agent:
         self.book = Book(Path(settings["ovsdb"]).with_name("unryu-book.json"))
         self.desk = Desk(self.book, lambda: self.ovsdb.tables)
         self.fragments = Fragments(Path(settings["ovsdb"]).parent)
-        self.reporter = report.Reporter(settings["controller_url"], settings["host"], secret, on_taken=self.admit)
+        self.reporter = report.Reporter(settings["controller_url"], settings["host"], self.tls, on_taken=self.admit)
         self.door = door.serve(door.Door(
-            secret, self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
-            settings["listen"])
+            self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
+            settings["listen"], self.tls)
         self.identity = {
             "host": settings["host"], "tunnel_ip": settings["tunnel_ip"], "door": settings["listen"],
             "mappings": settings["bridge_mappings"],
@@ -103,10 +106,11 @@ class Agent:
         wanted = bridges.wanted(
             self.settings["cloud"], self.settings["host"], self.settings["tunnel_ip"],
             tuple(self.settings["openflow"]) if self.admitted else None)
+        secured = bridges.secured(*self.files)
         with self.vifs.lock:
             tables = self.ovsdb.tables
             wanted = bridges.with_ports(wanted, "br-int", self.vifs.ports(tables))
-            if operations := bridges.difference(wanted, tables) + self.vifs.pins(tables):
+            if operations := bridges.difference(wanted, tables, secured) + self.vifs.pins(tables):
                 self.mended += 1
                 counted = Counter(f"{operation['op']} {operation['table']}" for operation in operations)
                 log.info("mending", extra={"what": ", ".join(f"{number} {what}" for what, number in counted.items())})
@@ -126,7 +130,8 @@ class Agent:
             **{f"answers_{kind}_total": number for kind, number in self.desk.answered.items()},
             "questions_unanswered_total": self.desk.unanswered, "questions_refused_total": self.desk.refused,
             "book_revision": self.book.revision, "book_mendings_total": self.book.mended,
-            "report_taken": self.reporter.taken, "neighbours_asked_total": self.underlay.asked,
+            "report_taken": self.reporter.taken, "connections_refused_total": self.door.refusals.count,
+            "neighbours_asked_total": self.underlay.asked,
         }
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ovsagent.bridges import NONE, ofports
 from ovsagent.ovsdb import Row, Tables
+from unryu import tls
 
 log = logging.getLogger("report")
 
@@ -21,6 +22,7 @@ Report = dict[str, Any]
 HEARTBEAT = 5.0
 RETRY = (0.05, 1.0)     # seconds from one attempt to the next: at first, and at most
 TIMEOUT = 5.0
+HEADERS = {"Content-Type": "application/json"}
 MAX_ANSWER = 1 << 20    # bytes: 10,000 peers are 200 kB
 
 
@@ -68,11 +70,10 @@ class Unwelcome(Exception):
 class Reporter:
     """One thread, one kept-alive connection, and always the latest state: what was missed meanwhile does not matter."""
 
-    def __init__(self, url: str, host: str, secret: str, on_taken: Callable[[Report], None]) -> None:
+    def __init__(self, url: str, host: str, identity: tls.Identity, on_taken: Callable[[Report], None]) -> None:
         """`on_taken` is called with the answer whenever the controller has taken a whole report."""
         where = urlsplit(url)
         self.path = f"{where.path.rstrip('/')}/agents/{host}"
-        self.headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
         self.on_taken = on_taken
         self.taken = False                      # the controller took the last report
         self.sent = {"PUT": 0, "PATCH": 0}
@@ -80,7 +81,7 @@ class Reporter:
         self._latest: Report | None = None
         self._told: Report | None = None        # what the controller knows; None: tell all of it
         self._whole_at = 0.0
-        self._connection = http.client.HTTPConnection(where.netloc, timeout=TIMEOUT)
+        self._connection = tls.Line(where.netloc, identity, tls.CONTROLLER, TIMEOUT)
         self._ear, self._bell = socket.socketpair()
         self._again, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="report", daemon=True)
@@ -141,7 +142,7 @@ class Reporter:
     def _request(self, verb: str, body: Report) -> Report | None:
         """The answer; None to differences that the controller cannot take, since it does not know us."""
         self.sent[verb] += 1
-        self._connection.request(verb, self.path, json.dumps(body, separators=(",", ":")).encode(), self.headers)
+        self._connection.request(verb, self.path, json.dumps(body, separators=(",", ":")).encode(), HEADERS)
         answer = self._connection.getresponse()
         text = answer.read(MAX_ANSWER).decode(errors="replace")
         if verb == "PATCH" and answer.status in (404, 409):

@@ -12,6 +12,7 @@ import click
 
 from topology.cloud import Cloud, Host
 from topology.credentials import of
+from unryu import tls
 
 
 class Refused(click.ClickException):
@@ -22,10 +23,11 @@ class Refused(click.ClickException):
         self.status = status
 
 
-def call(method: str, url: str, body: Any = None, timeout: float = 10, **headers: str) -> tuple[Any, dict[str, str]]:
+def call(method: str, url: str, body: Any = None, timeout: float = 10, line: http.client.HTTPConnection | None = None,
+         **headers: str) -> tuple[Any, dict[str, str]]:
     """One request: the answer's JSON (None when empty) and its headers."""
     target = urlsplit(url)
-    connection = http.client.HTTPConnection(target.netloc, timeout=timeout)
+    connection = line or http.client.HTTPConnection(target.netloc, timeout=timeout)
     try:
         words = {"Content-Type": "application/json"}
         words |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -54,13 +56,35 @@ def _complaint(said: Any) -> str:
 
 
 def agent(host: Host, method: str, path: str, body: Any = None) -> Any:
-    return call(method, f"http://{host.door}{path}", body, Authorization=f"Bearer {host.cloud.secret}")[0]
+    return _door(host.cloud, method, f"https://{host.door}{path}", tls.of_host(host.name), body)
+
+
+def controller(cloud: Cloud, path: str) -> Any:
+    return _door(cloud, "GET", f"{cloud.controller_url}{path}", tls.CONTROLLER)
+
+
+def _door(cloud: Cloud, method: str, url: str, peer: str, body: Any = None) -> Any:
+    """As the lab, and of nobody but `peer`."""
+    try:
+        line = tls.Line(urlsplit(url).netloc, identity(cloud), peer, 10)
+    except OSError as error:
+        raise Refused(f"The certificates of this cloud cannot be read: {error}.") from None
+    return call(method, url, body, line=line)[0]
+
+
+def identity(cloud: Cloud) -> tls.Identity:
+    """The lab's own: the authority's key is at hand, so an ageing one is renewed by whoever sees it first."""
+    mine = cloud.tls / f"{tls.LAB}.pem"
+    if tls.ageing(mine) < 0:
+        from unryu.tls import authority
+
+        authority.freshen(cloud.tls, authority.SERVICES, mine, tls.LAB)
+    return tls.Identity(mine, cloud.tls / "services-ca.pem", cloud.tls / "hosts-ca.pem")
 
 
 def switches(cloud: Cloud) -> list[dict[str, Any]]:
     """Every switch that the controller knows: connected, and how far what is wanted is realised."""
-    answer, _ = call("GET", f"{cloud.controller_url}/switches", timeout=3, Authorization=f"Bearer {cloud.secret}")
-    return list(answer)
+    return list(controller(cloud, "/switches"))
 
 
 class Network:

@@ -5,7 +5,6 @@ import ipaddress
 import json
 import os
 import re
-import secrets
 import shutil
 import socket
 import subprocess
@@ -18,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 
 import click
+
+from unryu.files import write_private
 
 # Management networks are cut from the shared address space of RFC 6598, tunnel ends from the one for benchmarks
 # (RFC 2544): neither is met on the networks that a machine is likely to have.
@@ -42,7 +43,6 @@ public_url = "http://{api}"
 [controller]
 openflow = "{controller}:6653"
 listen = "{controller}:6680"
-secret_file = "{state}/secrets/agents"
 
 [database]
 url = "{database}"
@@ -81,6 +81,11 @@ class Host:
     @property
     def door(self) -> str:
         return f"{self.address}:6681"
+
+    @property
+    def tls(self) -> Path:
+        """Its identity, and the authority that it trusts: all of the cloud's secrets that a host has."""
+        return self.dir / "tls"
 
     @property
     def ovsdb(self) -> Path:
@@ -139,6 +144,11 @@ class Cloud:
             raise click.ClickException(f"{self.file}: {error}") from None
 
     @property
+    def tls(self) -> Path:
+        """The authorities, and the identities of the services."""
+        return self.state / "secrets" / "tls"
+
+    @property
     def url(self) -> str:
         """Where all APIs are, by path."""
         return f"http://{self.settings['api']['listen']}"
@@ -154,16 +164,11 @@ class Cloud:
 
     @property
     def controller_url(self) -> str:
-        return f"http://{self.settings['controller']['listen']}"
+        return f"https://{self.settings['controller']['listen']}"
 
     @property
     def network(self) -> ipaddress.IPv4Network:
         return ipaddress.IPv4Network(f"{self.controller}/{PREFIX}", strict=False)
-
-    @cached_property
-    def secret(self) -> str:
-        """What agents and controller show each other."""
-        return (self.state / "secrets" / "agents").read_text().strip()
 
     def password(self, user: str) -> str:
         path = self.state / "secrets" / f"{user}-password"
@@ -196,7 +201,7 @@ class Cloud:
             if self.state.exists() and any(self.state.iterdir()) and not self.remains:
                 raise click.ClickException(f"{self.state} holds something that is no cloud of ours; choose another.")
             api, controller = f"127.0.0.1:{self._free_port()}", self._free_network()[1]
-            text = FILE.format(api=api, controller=controller, state=self.state, database=database)
+            text = FILE.format(api=api, controller=controller, database=database)
             self.state.mkdir(parents=True, exist_ok=True)
             write_private(self.file, text)
         elif database:
@@ -204,8 +209,6 @@ class Cloud:
         for folder in ("hosts", "log", "run", "guests"):
             (self.state / folder).mkdir(exist_ok=True)
         (self.state / "secrets").mkdir(mode=0o700, exist_ok=True)
-        if not (self.state / "secrets" / "agents").exists():
-            write_private(self.state / "secrets" / "agents", secrets.token_urlsafe(32) + "\n")
 
     @property
     def remains(self) -> bool:
@@ -256,14 +259,6 @@ def _routed() -> list[ipaddress.IPv4Network]:
     routes = json.loads(run("ip", "-j", "-4", "route", "show", "table", "all") or "[]")
     networks = [ipaddress.IPv4Network(route["dst"]) for route in routes if route["dst"] != "default"]
     return [network for network in networks if network.prefixlen > MANAGEMENT.prefixlen]
-
-
-def write_private(path: Path, text: str) -> None:
-    """Whole or not at all, and readable by the owner alone from the first byte."""
-    draft = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(text)
-    draft.replace(path)
 
 
 def run(*words: str, given: str | None = None, check: bool = True) -> str:

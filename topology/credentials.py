@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from topology.cloud import PROJECTS, Cloud, write_private
+from topology.cloud import PROJECTS, Cloud
+from unryu.files import write_private
 
 
 def environment(project: str | None = None) -> dict[str, str]:

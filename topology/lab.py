@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import click
 
 from topology import api, processes
-from topology.cloud import Cloud, run, write_private
+from topology.cloud import Cloud, run
+from unryu.files import write_private
 
 DEVICE = "eth0"
 # Nothing but this link is touched: names and resolvers are the machine's own, which a namespace shares.

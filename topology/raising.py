@@ -14,6 +14,9 @@ import click
 from topology import api, links, processes, supervisor
 from topology.cloud import Cloud, Host
 from topology.credentials import write_clouds
+from unryu import tls
+from unryu.files import write_private
+from unryu.tls import authority
 
 FIRST_HOSTS = 2
 
@@ -33,6 +36,7 @@ def raise_cloud(
         there = len(cloud.hosts())
         say(f"Wiring {max(hosts or FIRST_HOSTS, there)} hosts")
         _wire(cloud, max(hosts or 0, there) or FIRST_HOSTS)
+        _certify(cloud)
         reached("wired")
         prepared = cloud.state / "run" / "prepared"  # the supervisor waits for it before it starts services
         raw = not processes.find(cloud, "api")
@@ -49,9 +53,9 @@ def raise_cloud(
     deadline = began + patience
     _await("api", partial(api.call, "GET", f"{cloud.url}/readyz"), cloud, deadline, say)
     reached("api")
-    _await("controller", partial(api.call, "GET", f"{cloud.controller_url}/readyz"), cloud, deadline, say)
+    _await("controller", partial(api.controller, cloud, "/readyz"), cloud, deadline, say)
     for host in cloud.hosts():
-        _await(f"{host.name}/agent", partial(api.call, "GET", f"http://{host.door}/health"), cloud, deadline, say)
+        _await(f"{host.name}/agent", partial(api.agent, host, "GET", "/health"), cloud, deadline, say)
         _await(f"{host.name}/ovs-vswitchd", partial(_connected, host), cloud, deadline, say)
     reached("hosts")
     return timings
@@ -75,6 +79,15 @@ def _wire(cloud: Cloud, count: int) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(build, range(1, count + 1)))
+
+
+def _certify(cloud: Cloud) -> None:
+    """The authorities, and who is who. A real host asks for its certificate (`unryu host join`); these are given theirs."""
+    authority.make(cloud.tls, tls.CONTROLLER, tls.LAB)
+    for host in cloud.hosts():
+        host.tls.mkdir(mode=0o700, exist_ok=True)
+        authority.freshen(cloud.tls, authority.HOSTS, host.tls / "host.pem", tls.of_host(host.name))
+        write_private(host.tls / "services-ca.pem", authority.certificate(cloud.tls, authority.SERVICES).read_text())
 
 
 def _prepare() -> None:

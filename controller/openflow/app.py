@@ -8,12 +8,13 @@ wait for ever. Here one thread owns every socket.
 import logging
 import selectors
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, NamedTuple
 
 from os_ken.controller import ofp_event, ofp_handler
@@ -23,11 +24,14 @@ from os_ken.exception import OSKenException
 from os_ken.ofproto import ofproto_parser, ofproto_v1_3
 
 from controller.openflow import wire
+from controller.openflow.gate import Address, Gate
+from unryu import tls
 
 log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 5.0  # for who connects and does not say who it is
 _READ = 256 * 1024
+_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _BOTH_WAYS = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
@@ -70,10 +74,12 @@ class Connection(Datapath):
 
     supported_ofp_version = frozenset({ofproto_v1_3.OFP_VERSION})
 
-    def __init__(self, sock: socket.socket, address: tuple[str, int], wake: Callable[["Connection"], None]) -> None:
+    def __init__(self, sock: socket.socket, address: Address, wake: Callable[["Connection"], None],
+                 peer: str | None = None) -> None:
         super().__init__(sock, address)
         self.set_version(ofproto_v1_3.OFP_VERSION)
-        sock.setblocking(False)
+        sock.setblocking(False)  # os-ken has set a timeout
+        self.peer = peer  # the name in its certificate; None where none is asked for
         self.came = self.heard = self.asked = monotonic()
         self.unsent: deque[memoryview] = deque()
         self.unread = bytearray()
@@ -121,17 +127,32 @@ class Connection(Datapath):
     def _send_unsent(self) -> None:
         try:
             while self.unsent:
+                # Under TLS a record at a time goes, and what could not go must be offered again as it was: it stays first.
                 sent = self.socket.send(self.unsent[0])
                 if sent < len(self.unsent[0]):
                     self.unsent[0] = self.unsent[0][sent:]
-                    return
-                self.unsent.popleft()
-        except BlockingIOError:
+                else:
+                    self.unsent.popleft()
+        except _LATER:
             return
         except OSError as error:
             self.unsent.clear()
             self.closing = self.closing or str(error)
             self._wake(self)
+
+    def receive(self) -> bytes:
+        """What is there, up to a limit. Under the lock: a TLS connection has one state for both directions."""
+        with self._lock:
+            received = self.socket.recv(_READ)
+            while isinstance(self.socket, ssl.SSLSocket) and received and len(received) < _READ:  # a record at a time comes
+                try:
+                    more = self.socket.recv(_READ - len(received))
+                except _LATER:
+                    break
+                if not more:
+                    break  # hung up: the next look hears it again
+                received += more
+            return received
 
     def close(self, why: str = "closed by us") -> None:
         self.closing = self.closing or why
@@ -200,23 +221,23 @@ class _Handshake(ofp_handler.OFPHandler):
 class Switches:
     """The switches connected to the given addresses, and to no other address of this machine.
 
+    `known` says what speaks against a datapath id, claimed under the name in a certificate; nothing, when it is ours.
     `on_up` and `on_down` are called once each for a connection, from the thread that serves all of them: they must not
     wait for a switch, and a push belongs into another thread.
     """
 
-    def __init__(self, listen: Iterable[tuple[str, int]], known: Callable[[int], bool],
+    def __init__(self, listen: Iterable[tuple[str, int]], known: Callable[[int, str | None], str],
                  on_up: Callable[[Connection], None], on_down: Callable[[Connection], None],
-                 keepalive: float = 0.3, dead_after: float = 0.9) -> None:
+                 keepalive: float = 0.3, dead_after: float = 0.9, identity: tls.Identity | None = None) -> None:
         self._known, self._on_up, self._on_down = known, on_up, on_down
         self._keepalive, self._dead_after = keepalive, dead_after
-        self._listen = list(listen)
-        self._listeners: list[socket.socket] = []
+        self.gate = Gate(listen, identity, self._pass)
+        self._passed: deque[tuple[socket.socket, Address, str | None]] = deque()
         self._selector = selectors.DefaultSelector()
         self._bell, self._ear = socket.socketpair()
         self._woken: deque[Connection] = deque()
         self._connections: set[Connection] = set()  # all that are open, known yet or not
         self._up: dict[int, Connection] = {}
-        self._refused: set[int] = set()  # so that each is said once
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="switches", daemon=True)
         self._handshake = _Handshake()
@@ -224,22 +245,17 @@ class Switches:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        return [listener.getsockname()[:2] for listener in self._listeners]
+        return [listener.getsockname()[:2] for listener in self.gate.listeners]
 
     def start(self) -> None:
-        for host, port in self._listen:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            # After an outage a thousand hosts come at once.
-            listener = socket.create_server((host, port), family=family, backlog=1024)
-            listener.setblocking(False)
-            self._listeners.append(listener)
-            self._selector.register(listener, selectors.EVENT_READ)
         self._ear.setblocking(False)
         self._bell.setblocking(False)
         self._selector.register(self._ear, selectors.EVENT_READ)
         self._thread.start()
+        self.gate.start()
 
     def stop(self) -> None:
+        self.gate.stop()
         self._stopping = True
         self._ring()
         self._thread.join()
@@ -249,6 +265,10 @@ class Switches:
             self._bell.send(b"!")
         except OSError:
             return  # it is ringing already, or we have stopped
+
+    def _pass(self, sock: socket.socket, address: Address, peer: str | None) -> None:
+        self._passed.append((sock, address, peer))
+        self._ring()
 
     def _wake(self, connection: Connection) -> None:
         self._woken.append(connection)
@@ -264,8 +284,8 @@ class Switches:
                     elif isinstance(key.data, Connection):
                         with suppress(ConnectionLost):  # somebody closed it meanwhile: the next look sees to it
                             self._serve(key.data, events)
-                    elif isinstance(key.fileobj, socket.socket):
-                        self._accept(key.fileobj)
+                while self._passed:
+                    self._welcome(*self._passed.popleft())
                 while self._woken:
                     connection = self._woken.popleft()
                     if connection in self._connections and not connection.closing:
@@ -277,18 +297,12 @@ class Switches:
             for connection in list(self._connections):
                 connection.close("the controller stops")
                 self._drop(connection)
-            for sock in (*self._listeners, self._bell, self._ear):
+            for sock in (*(sock for sock, _, _ in self._passed), self._bell, self._ear):
                 sock.close()
             self._selector.close()
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, address = listener.accept()
-        except OSError as error:  # it left again, or we have no descriptors left
-            log.warning("a switch could not be let in, it will come again: %s", error)
-            sleep(0.05)
-            return
-        connection = Connection(sock, address, self._wake)
+    def _welcome(self, sock: socket.socket, address: Address, peer: str | None) -> None:
+        connection = Connection(sock, address, self._wake, peer)
         self._connections.add(connection)
         self._selector.register(sock, selectors.EVENT_READ, connection)
         connection.send_msg(connection.ofproto_parser.OFPHello(connection))
@@ -299,8 +313,8 @@ class Switches:
         if not events & selectors.EVENT_READ:
             return
         try:
-            received = connection.socket.recv(_READ)
-        except BlockingIOError:
+            received = connection.receive()
+        except _LATER:
             return
         except OSError as error:
             connection.close(str(error))
@@ -355,13 +369,11 @@ class Switches:
 
     def _introduced(self, connection: Connection) -> None:
         dpid = connection.dpid
-        if not self._known(dpid):
-            connection.close("its datapath id is no host's of ours")
-            if dpid not in self._refused:
-                self._refused.add(dpid)
-                log.warning("switch %s is refused: no host has reported a bridge with this datapath id", connection)
+        if why := self._known(dpid, connection.peer):
+            connection.close(why)
+            self.gate.refusals.refuse(connection.address[0], f"datapath {dpid:016x}: {why}")
             return
-        self._refused.discard(dpid)
+        self.gate.refusals.admit(connection.address[0])
         before = self._up.get(dpid)
         if before:
             before.close("it connected again")

@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from controller.book import Courier
 from controller.derive import Change, Entry, answer
 from ovsagent import door
 from ovsagent.answers.book import Book, Stale, Wrong
-
-SECRET = "s"
+from tests import identities
+from unryu import tls
 
 
 class Agent:
@@ -24,12 +23,13 @@ class Agent:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.address = "127.0.0.1:0"
-        self.server: ThreadingHTTPServer | None = None
+        self.server: tls.Server | None = None
 
     def begin(self) -> None:
         self.book = Book(self.path)
         nothing: Any = None
-        self.server = door.serve(door.Door(SECRET, nothing, dict, dict, dict, self.book), self.address)
+        self.server = door.serve(door.Door(nothing, dict, dict, dict, self.book), self.address,
+                                 identities.host(self.path.parent))
         self.address = f"127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -65,8 +65,8 @@ def within(seconds: float, true: Callable[[], Any]) -> None:
         time.sleep(0.005)
 
 
-def courier(agent: Agent, taken: list[str], *entries: Entry, revision: int = 5) -> Courier:
-    made = Courier("h1", agent.address, SECRET, wanted(*entries), revision, taken.append)
+def courier(agent: Agent, taken: list[str], *entries: Entry, name: str = tls.CONTROLLER, host: str = "h1") -> Courier:
+    made = Courier(host, agent.address, identities.service(agent.path.parent, name), wanted(*entries), 5, taken.append)
     made.start()
     return made
 
@@ -119,13 +119,13 @@ def test_it_moves_to_a_new_address(agent: Agent, tmp_path: Path) -> None:
     other.end()
 
 
-def test_a_stranger_writes_nothing(agent: Agent) -> None:
+def test_a_stranger_writes_nothing_and_no_book_goes_to_another_host(agent: Agent) -> None:
     taken: list[str] = []
-    stranger = Courier("h1", agent.address, "guess", wanted(said("p1", a=1)), 5, taken.append)
-    stranger.start()
-    time.sleep(0.3)
-    assert not taken and not agent.data()
-    stranger.stop()
+    lab, lost = courier(agent, taken, said("p1", a=1), name=tls.LAB), courier(agent, taken, said("p1", a=1), host="h2")
+    time.sleep(0.5)
+    assert not taken and not agent.data() and agent.server and agent.server.refusals.count
+    lab.stop()
+    lost.stop()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"revision": 1, "answers": [[1]]}', '{"revision": "x", "answers": []}'])

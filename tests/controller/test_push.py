@@ -33,7 +33,7 @@ NETWORK = Reg("network", 0, 0, 15)
 class Door:
     """`Switches` on one address, and who came and went."""
 
-    def __init__(self, address: str, known: Callable[[int], bool] = lambda dpid: True) -> None:
+    def __init__(self, address: str, known: Callable[[int, str | None], str] = lambda dpid, peer: "") -> None:
         self.came: SimpleQueue[Connection] = SimpleQueue()
         self.went: SimpleQueue[Connection] = SimpleQueue()
         self.switches = Switches([(address, 0)], known, self.came.put, self.went.put)
@@ -232,7 +232,7 @@ def test_an_unknown_switch_is_refused_and_said_once(host: OvsHost, address: str,
                                                     caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     known: set[int] = set()
-    door = Door(address, known.__contains__)
+    door = Door(address, lambda dpid, peer: "" if dpid in known else "no host has reported it")
     try:
         door.let_in(host)
         with pytest.raises(Empty):

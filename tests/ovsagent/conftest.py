@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,9 +19,9 @@ from typing import Any
 import pytest
 
 from ovsagent import links
+from tests import identities
 from tests.ovs import OvsHost, run
-
-SECRET = "open sesame"
+from unryu import tls
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 20) -> Any:
@@ -34,8 +35,9 @@ def until(true: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 class Controller:
     """Takes reports on 127.0.0.1:8000 of the host's namespace. `refuse` is the status that it answers instead."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, folder: Path) -> None:
         self.namespace = namespace
+        self.folder = folder
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.refuse: dict[str, int] = {}
         self.lines: list[socket.socket] = []
@@ -45,10 +47,11 @@ class Controller:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            connection: ssl.SSLSocket
 
             def do_PUT(self) -> None:
                 outer.lines.append(self.connection)
-                assert self.headers["Authorization"] == f"Bearer {SECRET}" and self.path == "/base/agents/h1"
+                assert tls.name(self.connection) == "host/h1" and self.path == "/base/agents/h1"
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 status = outer.refuse.get(self.command, 200)
                 self.close_connection = status != 200
@@ -64,8 +67,7 @@ class Controller:
                 pass
 
         with links.inside(self.namespace):
-            self.server = ThreadingHTTPServer(("127.0.0.1", 8000), Handler)
-        self.server.daemon_threads = True
+            self.server = tls.Server(("127.0.0.1", 8000), Handler, identities.service(self.folder), "the test")
         self.server.handle_error = lambda *_: None      # type: ignore[method-assign]
         Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -89,16 +91,16 @@ class Controller:
 class Host(OvsHost):
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.controller = Controller(self.ns)
+        self.controller = Controller(self.ns, self.dir / "tls")
         self.agent: subprocess.Popen[str] | None = None
         self.guests: list[str] = []
         self.log = self.dir / "agent.log"
 
     def start_agent(self) -> None:
-        (self.dir / "secret").write_text(SECRET + "\n")
+        identities.host(self.dir / "tls")
         env = {
-            "HOST": "h1", "CLOUD": "test", "CONTROLLER_URL": "http://127.0.0.1:8000/base/",
-            "SECRET_FILE": f"{self.dir}/secret", "OPENFLOW": '["tcp:127.0.0.1:6653"]',
+            "HOST": "h1", "CLOUD": "test", "CONTROLLER_URL": "https://127.0.0.1:8000/base/",
+            "TLS": f"{self.dir}/tls/h1", "OPENFLOW": '["ssl:127.0.0.1:6653"]',
             "TUNNEL_IP": "198.18.0.1", "OVSDB": str(self.db), "LISTEN": "127.0.0.1:8001",
             "BRIDGE_MAPPINGS": '{"physnet1": "br-ex"}',
         }
@@ -112,12 +114,17 @@ class Host(OvsHost):
         self.agent.send_signal(number)
         return self.agent.wait(5)
 
-    def ask(self, verb: str, path: str, body: Any = None, secret: str = SECRET, **headers: str) -> tuple[int, Any]:
+    def ask(self, verb: str, path: str, body: Any = None, caller: str = tls.CONTROLLER, **headers: str) -> tuple[int, Any]:
         with links.inside(self.ns):
-            line = http.client.HTTPConnection("127.0.0.1", 8001, timeout=10)
+            if caller:
+                line = tls.Line("127.0.0.1:8001", identities.service(self.dir / "tls", caller), "host/h1", 10)
+            else:
+                open_to_all = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                open_to_all.check_hostname, open_to_all.verify_mode = False, ssl.CERT_NONE
+                line = http.client.HTTPSConnection("127.0.0.1", 8001, timeout=10, context=open_to_all)
             line.connect()
         data = body if isinstance(body, (bytes, str)) or body is None else json.dumps(body)
-        line.request(verb, path, data, {"Authorization": f"Bearer {secret}", **headers})
+        line.request(verb, path, data, headers)
         answer = line.getresponse()
         text = answer.read().decode()
         line.close()

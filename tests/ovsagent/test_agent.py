@@ -68,7 +68,7 @@ def test_bridges_are_wired_and_controllers_set_only_after_the_report_was_taken(b
         assert re.fullmatch("[0-9a-f]{16}", identity)
         assert bare.vsctl("get", "bridge", bridge, "datapath_id").strip().strip('"') == identity
     controllers = bare.vsctl("--columns=target,connection_mode,max_backoff", "list", "controller")
-    for words in ("tcp:127.0.0.1:6653", "out-of-band", "1000"):
+    for words in ("ssl:127.0.0.1:6653", "out-of-band", "1000"):
         assert controllers.count(words) == 3
     bare.ready()
     assert bare.log.read_text().count("takes no report") == 1, "one line for one outage"
@@ -91,7 +91,8 @@ def test_a_second_start_changes_nothing_and_a_stop_leaves_all(host: Host) -> Non
 @pytest.mark.parametrize("change", [
     ("set", "bridge", "br-int", "fail_mode=standalone"), ("set", "bridge", "br-tun", "protocols=OpenFlow10,OpenFlow13"),
     ("remove", "bridge", "br-ex", "other_config", "disable-in-band"), ("del-controller", "br-int"),
-    ("set-controller", "br-tun", "tcp:127.0.0.1:1"), ("set", "port", "patch-tun", "tag=5"),
+    ("set-controller", "br-tun", "tcp:127.0.0.1:1"), ("del-ssl",), ("set-ssl", "/x", "/x", "/x"),
+    ("set", "port", "patch-tun", "tag=5"),
     ("set", "interface", "patch-ex", "ofport_request=77"), ("set", "interface", "vxlan", "options:dst_port=5000"),
     ("set", "interface", "vxlan", "options:remote_ip=192.0.2.1"), ("del-port", "patch-int"), ("del-br", "br-tun"),
     ("del-port", "tap0a0b0c00-00"), ("set", "interface", "tap0a0b0c00-00", "external_ids:iface-id=nobody"),

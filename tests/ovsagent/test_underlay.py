@@ -99,7 +99,7 @@ def test_the_kernel_says_which_link_carries_an_address_and_which_hop_leads_where
 
 
 @pytest.mark.parametrize(("given", "said"), [
-    ({}, "host, controller_url, secret_file, openflow, tunnel_ip, listen must be set"),
+    ({}, "host, controller_url, openflow, tunnel_ip, listen must be set"),
     ({"UNRYU_AGENT_TUNNEL_IP": "banana"}, "tunnel_ip cannot be 'banana'"),
     ({"UNRYU_AGENT_OPENFLOW": "tcp:127.0.0.1"}, "openflow"),
 ])
