@@ -196,7 +196,7 @@ class Resource:
     project_id: str | None = field(None, admin=True, length=64)
     name: str = field("", put=True, inert=True)
     description: str = field("", put=True, inert=True, length=1024)
-    tags: list[str] = field([], post=False, inert=True)
+    tags: list[str] = field([], post=False)
     created_at: str = field("", post=False, inert=True, length=32)
     updated_at: str = field("", post=False, inert=True, length=32)
     revision_number: int = field(0, post=False, inert=True)
