@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from controller.flow import Flow, cookie
 from controller.flow.words import feature_number
-from controller.picture import Cell, Picture
+from controller.picture import Cell, Picture, question
 
 BOOK = "book"
 """Where answers stand, as flows stand on a bridge."""
@@ -83,7 +83,7 @@ def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Net:
-    """The picture as a feature sees it: `get` and `where`. Without an engine nothing is noted or remembered."""
+    """The picture as a feature sees it: `get`, `where` and `values`. Without an engine nothing is noted or remembered."""
 
     def __init__(self, picture: Picture, engine: "Engine | None" = None) -> None:
         self._picture = picture
@@ -96,9 +96,15 @@ class Net:
 
     def where(self, kind: str, **equal: Any) -> list[Any]:
         if self._engine:
-            [(attribute, value)] = equal.items()
-            self._engine.note(("where", kind, attribute, value))
+            self._engine.note(("where", kind, *question(equal)))
         return self._picture.where(kind, **equal)
+
+    def values(self, kind: str, *wanted: str, **equal: Any) -> frozenset[Any]:
+        """What stands there, each once: felt only when there is another value, or one no more. So who asks which hosts
+        have a port of the network is left alone by one more port on a host that has some."""
+        if self._engine:
+            self._engine.note(("values", kind, *question(equal), wanted))
+        return self._picture.values(kind, *wanted, **equal)
 
     def all(self, kind: str) -> Iterable[Any]:
         """Every record: only for kinds of which there are few, since any change of any of them is felt."""
@@ -148,11 +154,11 @@ def vif_of(net: Net, host: str, port_id: str) -> int:
 @remembered
 def hosts_of_network(net: Net, network_id: str) -> frozenset[str]:
     """The hosts that a port of the network is bound to."""
-    return frozenset(h for p in net.where("port", network_id=network_id) for h in _known(net, p.binding_host_id))
+    return _known(net, net.values("port", "binding_host_id", network_id=network_id))
 
 
-def _known(net: Net, host: str) -> tuple[str, ...]:
-    return (host,) if host and agent_of(net, host) else ()
+def _known(net: Net, hosts: Iterable[str]) -> frozenset[str]:
+    return frozenset(h for h in hosts if h and agent_of(net, h))
 
 
 def itself(agent: Any, net: Net) -> Iterable[str]:
@@ -160,7 +166,7 @@ def itself(agent: Any, net: Net) -> Iterable[str]:
 
 
 def own_host(port: Any, net: Net) -> Iterable[str]:
-    return _known(net, port.binding_host_id)
+    return _known(net, (port.binding_host_id,))
 
 
 def hosts_of_its_network(port: Any, net: Net) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """The picture: every record of the network at one revision, with indexes; moved forward from the journal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import Any
 
 from unryu import journal
@@ -8,7 +9,8 @@ from unryu.db import Tx
 from unryu.resource import Resource, nouns
 
 Cell = tuple[Any, ...]
-"""What a reader can depend on: ("get", kind, id), ("where", kind, attribute, value), ("all", kind)."""
+"""What a reader can depend on: ("get", kind, id), ("where", kind, attributes, equal), ("values", kind, attributes, equal,
+wanted), ("all", kind)."""
 
 SERVICE = "network"
 
@@ -17,7 +19,9 @@ class Picture:
     def __init__(self) -> None:
         self.revision = 0
         self._records: dict[str, dict[str, Any]] = {kind: {} for kind, n in nouns.items() if n.service == SERVICE}
-        self._indexes: dict[str, dict[str, dict[Any, dict[str, Any]]]] = {kind: {} for kind in self._records}
+        self._indexes: dict[str, dict[Names, dict[Key, dict[str, Any]]]] = {kind: {} for kind in self._records}
+        self._counts: dict[str, dict[tuple[Names, Names], dict[Key, dict[Key, int]]]] = {kind: {} for kind in self._records}
+        """What stands in the wanted attributes of records whose asked attributes are equal to this, and in how many."""
 
     @classmethod
     def of(cls, tx: Tx) -> "Picture":
@@ -36,16 +40,29 @@ class Picture:
         return self._records[kind].values()
 
     def where(self, kind: str, **equal: Any) -> list[Any]:
-        """The records with this one attribute of this value (in this list of references, this one of them), by id: in the
-        same order whatever the history."""
-        [(attribute, value)] = equal.items()
-        index = self._indexes[kind].get(attribute)
+        """The records with these attributes of these values (in a list of references, this one of them; in a list of
+        objects with addresses, this address), by id: in the same order whatever the history."""
+        asked, key = question(equal)
+        index = self._indexes[kind].get(asked)
         if index is None:
-            index = self._indexes[kind][attribute] = {}
+            index = self._indexes[kind][asked] = {}
             for record in self._records[kind].values():
-                for each in _values(record, attribute):
+                for each in _keys(record, asked):
                     index.setdefault(each, {})[record.id] = record
-        return [record for _, record in sorted(index.get(value, {}).items())]
+        return [record for _, record in sorted(index.get(key, {}).items())]
+
+    def values(self, kind: str, *wanted: str, **equal: Any) -> frozenset[Any]:
+        """What stands in this attribute of the records that `where` gives (of several attributes: tuples), each once.
+        Kept by counting: to ask costs what is found, not what there is."""
+        asked, key = question(equal)
+        counts = self._counts[kind].get((wanted, asked))
+        if counts is None:
+            counts = self._counts[kind][wanted, asked] = {}
+            for record in self._records[kind].values():
+                for each in _keys(record, asked):
+                    _count(counts, each, _whole(record, wanted), 1)
+        found = counts.get(key, ())
+        return frozenset(found if len(wanted) > 1 else (value for (value,) in found))
 
     def apply(self, entries: Iterable[journal.Entry]) -> dict[Cell, None]:
         """Move forward; gives the cells that changed, in order."""
@@ -68,24 +85,67 @@ class Picture:
         else:
             records[id] = after
         touched: dict[Cell, None] = {("get", kind, id): None, ("all", kind): None}
-        for attribute, index in self._indexes[kind].items():  # what was never asked for has no readers either
-            if before is not None:
-                for value in _values(before, attribute):
-                    del index[value][id]
-                    if not index[value]:
-                        del index[value]
-                    touched["where", kind, attribute, value] = None
-            if after is not None:
-                for value in _values(after, attribute):
-                    index.setdefault(value, {})[id] = after
-                    touched["where", kind, attribute, value] = None
+        for asked, index in self._indexes[kind].items():  # what was never asked for has no readers either
+            for key in _keys(before, asked):
+                del index[key][id]
+                if not index[key]:
+                    del index[key]
+                touched["where", kind, asked, key] = None
+            for key in _keys(after, asked):
+                index.setdefault(key, {})[id] = after
+                touched["where", kind, asked, key] = None
+        for (wanted, asked), counts in self._counts[kind].items():
+            was, comes = _pairs(before, asked, wanted), _pairs(after, asked, wanted)
+            for change, those, others in ((-1, was, comes), (1, comes, was)):
+                for key, value in those:
+                    if (key, value) not in others and _count(counts, key, value, change):
+                        touched["values", kind, asked, key, wanted] = None
         return touched
 
 
-def _values(record: Resource, attribute: str) -> Iterable[Any]:
+Names = tuple[str, ...]
+Key = tuple[Any, ...]
+
+
+def question(equal: dict[str, Any]) -> tuple[Names, Key]:
+    """One name for one question, in whichever order its words came."""
+    asked = tuple(sorted(equal))
+    return asked, tuple(equal[attribute] for attribute in asked)
+
+
+def _keys(record: Resource | None, asked: Names) -> Iterator[Key]:
     """What a record is found by."""
-    value = getattr(record, attribute)
-    return value if record.fields[attribute].links is not None else (value,)
+    return product(*(_parts(record, attribute) for attribute in asked)) if record is not None else iter(())
+
+
+def _parts(record: Resource, attribute: str) -> Iterable[Any]:
+    value, field = getattr(record, attribute), record.fields[attribute]
+    if "ip_address" in field.items:
+        return dict.fromkeys(item["ip_address"] for item in value)
+    return dict.fromkeys(value) if field.links is not None else (value,)
+
+
+def _whole(record: Resource, wanted: Names) -> Key:
+    """What stands there, in a form that can be counted."""
+    values = (getattr(record, attribute) for attribute in wanted)
+    return tuple(frozenset(value) if isinstance(value, list) else value for value in values)
+
+
+def _pairs(record: Resource | None, asked: Names, wanted: Names) -> dict[tuple[Key, Key], None]:
+    return {} if record is None else {(key, _whole(record, wanted)): None for key in _keys(record, asked)}
+
+
+def _count(counts: dict[Key, dict[Key, int]], key: Key, value: Key, change: int) -> bool:
+    """Whether there is one more value, or one less, than there was."""
+    found = counts.setdefault(key, {})
+    now = found.get(value, 0) + change
+    if now:
+        found[value] = now
+        return now == change == 1
+    del found[value]
+    if not found:
+        del counts[key]
+    return True
 
 
 def flow_relevant(record: Resource) -> Resource:

@@ -1,5 +1,6 @@
 """Policies: ports with the same set of security groups have the same rules, so rules are held per set, not per port."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -37,31 +38,21 @@ def towards(port: Any, ofport: int) -> tuple[bytes | Jump, ...]:
 
 
 @remembered
-def policies_on(net: Net, host: str) -> dict[str, frozenset[Groups]]:
-    """Network → the policies of its ports on the host."""
-    found: dict[str, set[Groups]] = {}
-    for port in net.where("port", binding_host_id=host):
-        if port.security_groups:
-            found.setdefault(port.network_id, set()).add(frozenset(port.security_groups))
-    return {network: frozenset(policies) for network, policies in found.items()}
-
-
-@remembered
 def policies_with(net: Net, host: str, group: str) -> tuple[Groups, ...]:
     """The policies on the host that hold this group."""
-    return _ordered({p for policies in policies_on(net, host).values() for p in policies if group in p})
+    return _ordered(net.values("port", "security_groups", binding_host_id=host, security_groups=group))
 
 
 @remembered
 def members(net: Net, group: str) -> tuple[Groups, ...]:
     """The policies of the ports in the group, wherever they are."""
-    return _ordered({frozenset(port.security_groups) for port in net.where("port", security_groups=group)})
+    return _ordered(net.values("port", "security_groups", security_groups=group))
 
 
 @remembered
 def hosts_with(net: Net, group: str) -> frozenset[str]:
     """The hosts of the ports in the group."""
-    hosts = {port.binding_host_id for port in net.where("port", security_groups=group)}
+    hosts = net.values("port", "binding_host_id", security_groups=group)
     return frozenset(h for h in hosts if h and agent_of(net, h))
 
 
@@ -74,8 +65,8 @@ def named_by(net: Net, group: str) -> Groups:
 @remembered
 def named_on(net: Net, host: str, network_id: str) -> Groups:
     """The groups whose members the rules of the network's ports on the host have to know."""
-    groups = {group for policy in policies_on(net, host).get(network_id, ()) for group in policy}
-    return frozenset(named for group in groups for named in named_by(net, group))
+    policies = net.values("port", "security_groups", binding_host_id=host, network_id=network_id)
+    return frozenset(named for policy in policies for group in policy for named in named_by(net, group))
 
 
 @remembered
@@ -85,5 +76,5 @@ def stateless(net: Net, policy: Groups) -> bool:
     return all(group is not None and not group.stateful for group in groups)
 
 
-def _ordered(policies: set[Groups]) -> tuple[Groups, ...]:
+def _ordered(policies: Iterable[Groups]) -> tuple[Groups, ...]:
     return tuple(sorted(policies, key=sorted))

@@ -13,8 +13,7 @@ SELF_MADE = ("slaac", "dhcpv6-stateless")
 @remembered
 def gateway_mac(net: Net, network_id: str, address: str) -> str:
     """Of the port that has this address; empty while none has: then there is nobody to route."""
-    return next((p.mac_address for p in net.where("port", network_id=network_id)
-                 if address in (f["ip_address"] for f in p.fixed_ips)), "")
+    return next((p.mac_address for p in net.where("port", network_id=network_id, fixed_ips=address)), "")
 
 
 @derives("port", at=own_host)

@@ -1,0 +1,59 @@
+"""What grows and what must not: the picture's questions, and the work that one more port makes."""
+
+import random
+from typing import Any
+
+from controller.bootstrap import load_features
+from controller.picture import Picture, question
+from unryu.resource import nouns
+
+load_features()
+
+ASKED: tuple[dict[str, str], ...] = (
+    {"network_id": "n1"}, {"binding_host_id": "h1"}, {"network_id": "n2", "binding_host_id": "h2"}, {"security_groups": "g1"},
+    {"security_groups": "g2", "binding_host_id": "h1"}, {"network_id": "n1", "fixed_ips": "10.0.0.1"})
+WANTED: tuple[tuple[str, ...], ...] = (("binding_host_id",), ("security_groups",), ("network_id", "security_groups"))
+
+
+def some_port(choice: random.Random, id: str) -> Any:
+    addresses = choice.sample(["10.0.0.1", "10.0.0.2", "10.0.0.3"], choice.randrange(3))
+    return nouns["port"](
+        id=id, network_id=choice.choice(("n1", "n2")), binding_host_id=choice.choice(("", "h1", "h2")),
+        mac_address="fa:16:3e:00:00:01", port_security_enabled=True,
+        security_groups=choice.sample(["g1", "g2", "g3"], choice.randrange(3)),
+        fixed_ips=[{"subnet_id": "s1", "ip_address": a} for a in addresses])
+
+
+def naive(picture: Picture, equal: dict[str, str]) -> list[Any]:
+    def fits(port: Any) -> bool:
+        return all(value in {"security_groups": port.security_groups, "fixed_ips": [f["ip_address"] for f in port.fixed_ips]}.get(
+            name, [getattr(port, name)]) for name, value in equal.items())
+
+    return sorted(filter(fits, picture.all("port")), key=lambda port: port.id)
+
+
+def test_the_picture_answers_as_a_look_at_every_record_would_and_says_what_it_would_answer_anew() -> None:
+    choice = random.Random(5)
+    picture = Picture()
+
+    def answers() -> dict[tuple[Any, ...], Any]:
+        found: dict[tuple[Any, ...], Any] = {}
+        for equal in ASKED:
+            records = naive(picture, equal)
+            assert picture.where("port", **equal) == records
+            found["where", "port", *question(equal)] = records
+            for wanted in WANTED:
+                rows = [[getattr(p, w) for w in wanted] for p in records]
+                held = {tuple(frozenset(v) if isinstance(v, list) else v for v in row) for row in rows}
+                plain = frozenset(held if len(wanted) > 1 else (value for (value,) in held))
+                assert picture.values("port", *wanted, **equal) == plain
+                found["values", "port", *question(equal), wanted] = plain
+        return found
+
+    before = answers()
+    for step in range(400):
+        id = f"p{choice.randrange(8)}"
+        touched = picture.put("port", id, None if step > 390 or choice.random() < 0.2 else some_port(choice, id))
+        after = answers()
+        assert {cell for cell in after if after[cell] != before[cell]} == {cell for cell in touched if cell in after}
+        before = after
