@@ -99,16 +99,18 @@ class Loop:
         self._consider(p.id for p in self.picture.all("port"))
         self.ready = True
         self.inbox.put(("look", None))
+        later: threading.Timer | None = None
         while True:
             word, about = self.inbox.get()
             if word == "stop":
                 break
             try:
                 self._hear(word, about)
-            except Unavailable as error:
-                # What is installed stays; the next look reads everything since.
-                log.error("the database does not answer; looking again in a second", error=error.sentence)
-                threading.Timer(1.0, self.inbox.put, [("look", None)]).start()
+            except Unavailable:
+                # The database has said so, once. What is installed stays; the next look reads everything since.
+                if not (later and later.is_alive()):
+                    later = threading.Timer(1.0, self.inbox.put, [("look", None)])
+                    later.start()
         for pusher in self.pushers.values():
             pusher.stop()
         for courier in self.couriers.values():

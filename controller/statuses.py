@@ -30,6 +30,7 @@ class Statuses(threading.Thread):
         self.join(5)
 
     def run(self) -> None:
+        said = False
         while True:
             with self._condition:
                 while not self._latest and not self._stopping:
@@ -44,8 +45,11 @@ class Statuses(threading.Thread):
                     for port in tx.where("port", id=list(batch)):
                         if port.status != batch[port.id]:
                             tx.update(port, status=batch[port.id])
+                said = False
             except Fault as error:
-                log.warning("statuses not written; trying again", error=error.sentence)
+                if not said:
+                    log.warning("statuses of ports are not written; trying until they are", error=error.sentence)
+                    said = True
                 with self._condition:
                     self._latest = {**batch, **self._latest}
                     if self._stopping:

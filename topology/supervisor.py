@@ -74,7 +74,12 @@ class Supervisor:
             alive = _working(process, mine)
             if alive is None:
                 end((one.pid for one in mine), patience=0)  # workers whose master died hold its port
-                watch.child = _spawn(self.cloud, name, process.command, process.environment)
+                try:
+                    watch.child = _spawn(self.cloud, name, process.command, process.environment)
+                except OSError as error:  # no memory, no process, no room for its log: it may be there in a moment
+                    watch.not_before = now + BACKOFF[1]
+                    say(f"{name} cannot be started: {error}; trying again in {BACKOFF[1]:.0f} s")
+                    continue
                 watch.pid = watch.child.pid
             else:
                 watch.child, watch.pid = None, alive
@@ -138,7 +143,8 @@ def _words(code: int) -> str:
 
 
 def say(sentence: str) -> None:
-    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} supervisor: {sentence}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk
+        print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} supervisor: {sentence}", file=sys.stderr, flush=True)
 
 
 def serve() -> None:

@@ -96,15 +96,16 @@ class Tokens:
 
     def follow(self, database: Any, stop: threading.Event) -> None:
         """Run in a thread: forget what the journal touches."""
-        with database.reading() as tx:
-            feed = journal.Feed(database, journal.head(tx.connection), self.service)
+        feed = journal.Feed(database, -1, self.service)
         while not stop.is_set():
-            feed.wait(1.0)
             try:
+                if feed.revision < 0:
+                    with database.reading() as tx:
+                        feed.revision = journal.head(tx.connection)
+                feed.wait(1.0)
                 self.forget(feed.read())
             except journal.Trimmed:
-                with database.reading() as tx:
-                    feed.revision = journal.head(tx.connection)
+                feed.revision = -1
                 self.forget_all()
             except Unavailable:
                 self.forget_all()  # what we cannot check we do not trust

@@ -24,6 +24,7 @@ from pydantic import Field as Setting
 from unryu import journal, resource, statements
 from unryu.config import Settings, state_dir
 from unryu.errors import BadRequest, Conflict, Deadlock, NotFound, Unavailable
+from unryu.logs import log
 from unryu.resource import Resource, new_id, nouns, pointing_at
 
 CROSSED = ("40P01", "40001")
@@ -70,15 +71,17 @@ class Database:
             sa.event.listen(self.engine, "begin", _sqlite_begin)
         else:
             self.engine = sa.create_engine(self.url, pool_size=16, connect_args={
-                "options": f"-c idle_in_transaction_session_timeout={int(idle * 1000)}"})
+                **journal.patience(self.url), "options": f"-c idle_in_transaction_session_timeout={int(idle * 1000)}"})
             sa.event.listen(self.engine, "checkout", _postgres_checkout)
         self.bell = journal.bell(self)
+        self._silent: set[str] = set()
+        """What of it is away: said once, and once when it is back, however many ask meanwhile."""
 
     @contextmanager
     def transaction(self, context: Any = None, many: bool = False) -> Iterator["Tx"]:
         """Rows and journal in one commit, then the bell. An error inside changes nothing. `many`: it takes several values
         of a pool, and queues for them: two that took many crosswise would wait for each other."""
-        with self._one_writer(), self._errors(), self.engine.connect() as connection:
+        with self._one_writer(), self._errors("written"), self.engine.connect() as connection:
             connection = connection.execution_options(unryu_write=True)
             with connection.begin():
                 tx = Tx(connection, context, self.sqlite, steady=self.sqlite, many=many)
@@ -92,7 +95,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator["Tx"]:
         """A snapshot: everything read inside is of one instant."""
-        with self._errors(), self.engine.connect() as connection:
+        with self._errors("read"), self.engine.connect() as connection:
             if not self.sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
@@ -105,13 +108,22 @@ class Database:
         return _file_lock(self._lock_path) if self.sqlite else nullcontext()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
+            if what in self._silent:
+                self._silent.discard(what)
+                log.info(f"the database can be {what} again")
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "sqlstate", None) in CROSSED:
                 raise Deadlock(f"Others were changing the same things: {_first_line(error)}. Try again.") from error
-            raise Unavailable(f"The database does not answer: {error.orig}") from error
+            from unryu.metrics import silences  # not sooner: the API says first where its workers' counts are kept
+
+            silences.labels(what).inc()
+            if what not in self._silent:
+                self._silent.add(what)
+                log.error(f"the database cannot be {what}; asking again until it can", error=_first_line(error))
+            raise Unavailable(f"The database does not answer: {_first_line(error)}") from error
         except sa.exc.InternalError as error:
             if getattr(error.orig, "sqlstate", None) != STOOD_STILL:
                 raise

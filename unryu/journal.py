@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from unryu.db import Database
 
 KEEP = timedelta(days=30)
+PAUSE = 0.5  # seconds between two attempts to listen to a database that is away
 
 counter = sa.Table("revision", metadata, sa.Column("number", sa.BigInteger, nullable=False))
 table = sa.Table(
@@ -245,8 +246,18 @@ class PostgresBell:
         return
 
     def listen(self, service: str = "") -> "PostgresEar":
-        conninfo = self.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        url = self.database.url
+        conninfo = url.update_query_dict({name: str(value) for name, value in patience(url).items()}).set(
+            drivername="postgresql").render_as_string(hide_password=False)
         return PostgresEar(conninfo, _channel(service))
+
+
+def patience(url: sa.URL) -> dict[str, int]:
+    """How long a PostgreSQL may be silent, in libpq's words, unless the URL says it: one whose machine vanished says no
+    goodbye, and TCP alone would wait for a quarter of an hour, or for ever where nothing is being sent."""
+    words = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
+             "tcp_user_timeout": 10_000}
+    return {word: value for word, value in words.items() if word not in url.query}
 
 
 def _channel(service: str) -> str:
@@ -265,8 +276,11 @@ class PostgresEar:
     def _connect(self) -> None:
         import psycopg
 
-        self._connection = psycopg.connect(self.conninfo, autocommit=True)
-        self._connection.execute(f"LISTEN {self.channel}")
+        try:
+            self._connection = psycopg.connect(self.conninfo, autocommit=True)
+            self._connection.execute(f"LISTEN {self.channel}")
+        except psycopg.OperationalError:
+            self._connection = None
 
     def wait(self, timeout: float) -> bool:
         import select
@@ -276,6 +290,8 @@ class PostgresEar:
         try:
             if self._connection is None:
                 self._connect()
+                if self._connection is None:
+                    select.select([self._woken], [], [], min(timeout, PAUSE))
                 return True  # look: nobody listened for a while
             ready, _, _ = select.select([self._connection.pgconn.socket, self._woken], [], [], timeout)
             if self._woken in ready:

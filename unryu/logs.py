@@ -2,7 +2,9 @@
 
 import logging
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -10,6 +12,30 @@ log = structlog.get_logger()
 
 # Without local variables: they hold passwords and tokens.
 _tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+
+class _Lenient:
+    """A full disk loses our lines, never our work: whoever logs has something else to do."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with self._lost():
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with self._lost():
+            self._file.flush()
+
+    @contextmanager
+    def _lost(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            from unryu.metrics import lines_lost  # not sooner: the API says first where its workers' counts are kept
+
+            lines_lost.inc()
 
 
 def setup(name: str) -> None:
@@ -21,7 +47,7 @@ def setup(name: str) -> None:
     ]
     structlog.configure(
         processors=[*shared, _tracebacks, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lenient(sys.stderr))),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
