@@ -30,6 +30,13 @@ setup(
             "openrc = topology.cli:openrc",
             "identity = identity.cli:identity",
         ],
+        "unryu.commands.host": [
+            "token = controller.cli:token",
+            "list = controller.cli:list_hosts",
+            "remove = controller.cli:remove",
+            "join = ovsagent.joining:join",
+            "renew = ovsagent.joining:renew",
+        ],
         # What `unryu serve NAME` runs and the supervisor starts: a function that returns when asked to stop.
         "unryu.services": [
             "api = unryu.service:serve_api",
@@ -51,6 +58,7 @@ setup(
             "identity = identity.nouns",
             "network = controller.features",
             "leases = controller.leases",
+            "admission = controller.admission",
         ],
         # A room's WSGI application, by the path that it is served under.
         "unryu.apis": [

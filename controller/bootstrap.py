@@ -44,12 +44,17 @@ def serve() -> None:
     except ValueError as error:
         log.error("the controller cannot start", error=str(error))
         sys.exit(2)
-    identity = authority.own(authority.home(), tls.CONTROLLER)
+    folder = authority.home()
+    authority.make(folder, tls.CONTROLLER)
+    identity = authority.own(folder, tls.CONTROLLER)
+    threading.Thread(target=authority.keep_fresh, daemon=True, name="certificate",
+                     args=(folder, authority.SERVICES, folder / "controller.pem", tls.CONTROLLER)).start()
     database = Database()
     alone = _alone() if database.sqlite else None
     loop = Loop(database, catalogue.values(), identity, settings.look_again, keep)
     switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down, identity=identity)
-    door = Door(address(settings.listen), identity, database, loop.switches, lambda: loop.ready)
+    door = Door(address(settings.listen), identity, database, loop.switches, lambda: loop.ready, folder,
+                address(settings.openflow)[1])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     runner = threading.Thread(target=loop.run, name="loop")

@@ -1,27 +1,30 @@
 """Hosts: what their agents report becomes rows; the door that agents, and the API's live questions, come in by."""
 
 import json
-import re
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 import sqlalchemy as sa
 from prometheus_client import Gauge, generate_latest
 
+from controller.admission import HOST, Admission, admitted_since, removal
 from unryu import tls
 from unryu.db import Database, Tx, now
-from unryu.errors import BadRequest, Fault, NotFound, TooLarge, Unauthorized
+from unryu.errors import BadRequest, Fault, Forbidden, NotFound, TooLarge, Unauthorized
 from unryu.logs import log
 from unryu.resource import nouns
+from unryu.tls.authority import SERVICES, certificate
 
 MAX_REPORT = 4 << 20  # bytes: a host of 10,000 VIFs reports 1 MB
+ANY = sys.maxsize  # a time later than every certificate
+MAX_REQUEST = 64 << 10  # bytes of who has no certificate yet
 refused = Gauge("unryu_refused_connections", "Refused for their certificate or for lack of one", ("door",))
-
-HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class VifReport(pydantic.BaseModel):
@@ -49,13 +52,26 @@ class Report(pydantic.BaseModel):
     vifs: dict[str, VifReport]
 
 
-def take_report(database: Database, host: str, report: Report) -> dict[str, list[str]]:
-    """Store it; the answer is what a host must know of the others."""
+class Joining(pydantic.BaseModel):
+    """Of a machine that would be a host."""
+
+    token: str
+    host: str
+    request: str
+
+
+class Renewing(pydantic.BaseModel):
+    request: str
+
+
+def take_report(database: Database, host: str, report: Report, issued: int = ANY) -> dict[str, list[str]]:
+    """Store it; the answer is what a host must know of the others. `issued`: when the certificate was, that it came with."""
     with database.transaction() as tx:
         agent = next(iter(tx.where("agent", host=host)), None)
         if agent is None:
-            agent = tx.insert(nouns["agent"](host=host, started_at=now()))
+            agent = tx.insert(nouns["agent"](host=host, started_at=now(), admitted=admitted_since(tx, host)))
             log.info("a new host", host=host, tunnel_ip=report.tunnel_ip)
+        _refuse_removed(agent, issued)
         tx.update(agent, tunnel_ip=report.tunnel_ip, door=report.door, mappings=report.mappings, datapaths=report.datapaths,
                   ofports=report.ofports, heartbeat_timestamp=tx.now.strftime("%Y-%m-%dT%H:%M:%S"))
         held = {v.port_id: v for v in tx.where("vif", agent_id=agent.id)}
@@ -71,11 +87,17 @@ def peers(tx: Tx, host: str) -> list[str]:
     return sorted(tx.connection.scalars(sa.select(agents.tunnel_ip).where(agents.host != host, agents.tunnel_ip != "")))
 
 
-def take_delta(database: Database, host: str, delta: Delta) -> None:
+def _refuse_removed(agent: Any, issued: float) -> None:
+    if issued < agent.admitted:
+        raise Forbidden(removal(agent.host))
+
+
+def take_delta(database: Database, host: str, delta: Delta, issued: int = ANY) -> None:
     with database.transaction() as tx:
         agent = next(iter(tx.where("agent", host=host)), None)
         if agent is None:
             raise NotFound(f"Host {host} has not reported yet.")
+        _refuse_removed(agent, issued)
         held = {v.port_id: v for v in tx.where("vif", agent_id=agent.id, port_id=list(delta.vifs))}
         _take_vifs(tx, agent, held, delta.vifs)
 
@@ -105,10 +127,13 @@ class Door:
     a report the one of the host that it is about."""
 
     def __init__(self, listen: tuple[str, int], identity: tls.Identity, database: Database,
-                 switches: Answer, ready: Callable[[], bool]) -> None:
+                 switches: Answer, ready: Callable[[], bool], folder: Path = Path(), openflow: int = 0) -> None:
+        """`folder` holds the authorities; `openflow` is the port that new hosts' switches shall connect to."""
         self.database = database
         self.switches = switches
         self.ready = ready
+        self.admission = Admission(database, folder)
+        self.openflow = openflow
         self.server = tls.Server(listen, type("Handler", (_Handler,), {"door": self}), identity, "the controller")
         refused.labels("reports").set_function(lambda: self.server.refusals.count)
 
@@ -135,16 +160,39 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200 if ready else 503, {"ready": ready})
         elif self.path == "/metrics":
             self._send(200, "text/plain; version=0.0.4", generate_latest())
+        elif self.path == "/authority":
+            self._answer(200, {"authority": self._authority()})
         else:
             self._guarded(self._live, tls.CONTROLLER, tls.LAB)
 
     def do_PUT(self) -> None:
-        host = self._host()
-        self._guarded(lambda: take_report(self.door.database, host, self._body(Report)), tls.of_host(host))
+        host = self._host("/agents")
+        self._guarded(lambda: take_report(self.door.database, host, self._body(Report), self._issued), tls.of_host(host))
 
     def do_PATCH(self) -> None:
-        host = self._host()
-        self._guarded(lambda: take_delta(self.door.database, host, self._body(Delta)), tls.of_host(host))
+        host = self._host("/agents")
+        self._guarded(lambda: take_delta(self.door.database, host, self._body(Delta), self._issued), tls.of_host(host))
+
+    def do_POST(self) -> None:
+        if self.path == "/join":
+            self._guarded(lambda: self._join(self._body(Joining, MAX_REQUEST)))  # a token is what it needs
+        else:
+            host = self._host("/renew")
+            self._guarded(lambda: self._renew(host, self._body(Renewing, MAX_REQUEST)), tls.of_host(host))
+
+    def _join(self, wish: Joining) -> Any:
+        certificate = self.door.admission.join(wish.token, wish.host, wish.request)
+        return {"certificate": certificate, "openflow": self.door.openflow}
+
+    def _renew(self, host: str, wish: Renewing) -> Any:
+        return {"certificate": self.door.admission.renew(host, wish.request, self._issued), "authority": self._authority()}
+
+    def _authority(self) -> str:
+        return certificate(self.door.admission.folder, SERVICES).read_text()
+
+    @property
+    def _issued(self) -> int:
+        return tls.peer(self.connection).issued
 
     def _live(self) -> Any:
         if self.path == "/switches":
@@ -152,28 +200,31 @@ class _Handler(BaseHTTPRequestHandler):
         raise NotFound(f"There is no {self.path} here.")
 
     def _guarded(self, act: Callable[[], Any], *names: str) -> None:
-        """Whatever it is, for these only."""
+        """Whatever it is, for these only (without any: for all)."""
         try:
-            if (name := tls.name(self.connection)) not in names:
+            if names and (name := tls.name(self.connection)) not in names:
                 why = f"{self.path} needs a certificate of {' or '.join(names)}, not of {name or 'nobody'}."
                 self.door.server.refusals.refuse(self.client_address[0], why)
                 raise Unauthorized(why)
+            answer = act() or {}
             self.door.server.refusals.admit(self.client_address[0])
-            self._answer(200, act() or {})
+            self._answer(200, answer)
         except Fault as fault:
+            if fault.status == 403:
+                self.door.server.refusals.refuse(self.client_address[0], fault.sentence)
             self.close_connection = True  # its body may be unread
             self._answer(fault.status, {"error": fault.sentence})
 
-    def _host(self) -> str:
+    def _host(self, before: str) -> str:
         prefix, _, host = self.path.rpartition("/")
-        return host if prefix == "/agents" and HOST.fullmatch(host) else ""
+        return host if prefix == before and HOST.fullmatch(host) else ""
 
-    def _body(self, model: type[Model]) -> Model:
+    def _body(self, model: type[Model], most: int = MAX_REPORT) -> Model:
         length = self.headers.get("Content-Length", "")
         if not length.isdigit():
             raise BadRequest("A report needs a Content-Length.")
-        if int(length) > MAX_REPORT:
-            raise TooLarge(f"The report is larger than {MAX_REPORT} bytes.")
+        if int(length) > most:
+            raise TooLarge(f"The report is larger than {most} bytes.")
         try:
             return model.model_validate_json(self.rfile.read(int(length)))
         except pydantic.ValidationError as error:

@@ -55,12 +55,14 @@ class Loop:
 
     # Called from other threads: all only leave a word in the inbox.
 
-    def known(self, dpid: int, peer: str | None = None) -> str:
+    def known(self, dpid: int, peer: tls.Peer | None = None) -> str:
         """What speaks against a switch with this datapath id, and this name in its certificate."""
         host, _ = self._bridges.get(dpid, ("", ""))
         if not host:
             return "no host has reported a bridge with this datapath id"
-        return "" if peer in (None, tls.of_host(host)) else f"it is {host}'s, and the certificate is of {peer}"
+        if peer and peer.name != tls.of_host(host):
+            return f"it is {host}'s, and the certificate is of {peer.name}"
+        return f"its certificate is older than {host}" if peer and peer.issued < self._admitted.get(host, 0) else ""
 
     def up(self, connection: Connection) -> None:
         self.inbox.put(("up", connection))
@@ -212,6 +214,13 @@ class Loop:
         """Which datapaths are bridges of ours, and where books are taken: the agents have said."""
         self._bridges = {int(dpid, 16): (agent.host, bridge) for agent in self.picture.all("agent")
                          for bridge, dpid in agent.datapaths.items() if bridge in BRIDGES}
+        for host in self.pushers.keys() - {host for host, _ in self._bridges.values()}:  # removed: it may hold what it has
+            pusher = self.pushers.pop(host)
+            pusher.stop()
+            for switch in pusher.switches.values():
+                if switch.connection:
+                    switch.connection.close(f"{host} is no host of ours any more")
+        self._admitted = {agent.host: agent.admitted for agent in self.picture.all("agent") if agent.admitted}
         if self.identity is None:
             return
         doors = {agent.host: agent.door for agent in self.picture.all("agent") if agent.door}

@@ -16,6 +16,7 @@ from ovsagent.answers.desk import Desk
 from ovsagent.fragments import Fragments
 from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
+from ovsagent.renewal import Renewal
 from ovsagent.underlay import Underlay
 from ovsagent.vif import Vifs
 from unryu import tls
@@ -49,6 +50,7 @@ class Agent:
         self.door = door.serve(door.Door(
             self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
             settings["listen"], self.tls)
+        self.renewal = Renewal(self.files[0])
         self.identity = {
             "host": settings["host"], "tunnel_ip": settings["tunnel_ip"], "door": settings["listen"],
             "mappings": settings["bridge_mappings"],
@@ -60,6 +62,7 @@ class Agent:
         self.reporter.start()
         self.desk.start()
         self.fragments.start()
+        self.renewal.start()
         threading.Thread(target=self.door.serve_forever, name="door", daemon=True).start()
         threading.Thread(target=self.keep, name="keep", daemon=True).start()
         log.info("started", extra={"host": self.settings["host"], "vifs": len(self.vifs.known)})
@@ -69,6 +72,7 @@ class Agent:
         self.door.shutdown()
         self.reporter.stop()
         self.desk.stop()
+        self.renewal.stop()
         self.ovsdb.stop()
 
     def admit(self, answer: dict[str, Any]) -> None:
@@ -131,6 +135,7 @@ class Agent:
             "questions_unanswered_total": self.desk.unanswered, "questions_refused_total": self.desk.refused,
             "book_revision": self.book.revision, "book_mendings_total": self.book.mended,
             "report_taken": self.reporter.taken, "connections_refused_total": self.door.refusals.count,
+            "certificate_renewal_failures": self.renewal.failures,
             "neighbours_asked_total": self.underlay.asked,
         }
 

@@ -1,9 +1,12 @@
 """Who is let in, by every door of the cloud: certificates of another cloud, of another host, and none."""
 
 import json
+import os
 import re
+import signal
 import socket
 import ssl
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -110,7 +113,7 @@ def ovs() -> Iterator[OvsHost]:
 
 def test_a_switch_needs_the_certificate_of_its_host(ovs: OvsHost, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     came: SimpleQueue[Connection] = SimpleQueue()
-    switches = Switches([(ovs.management(), 0)], lambda dpid, peer: "" if peer == "host/h1" else f"{peer} it is",
+    switches = Switches([(ovs.management(), 0)], lambda dpid, peer: "" if peer and peer.name == "host/h1" else "it is another's",
                         came.put, lambda connection: None, identity=identities.service(tmp_path / "ours"))
     switches.start()
     ours = identities.host(tmp_path / "ours")
@@ -131,7 +134,7 @@ def test_a_switch_needs_the_certificate_of_its_host(ovs: OvsHost, tmp_path: Path
                     came.get(timeout=2.5)
                 tries = switches.gate.refusals.count - before
                 assert 1 <= tries <= 10, "it comes again, and not in a hurry"
-        assert came.get(timeout=10).peer == "host/h1"
+        assert came.get(timeout=10).peer.name == "host/h1"
         said = [record.getMessage() for record in caplog.records if "refused at the door of the switches" in record.getMessage()]
         assert len(said) == 1 and "wrong version number" in said[0] or "http" in said[0], said
     finally:
@@ -153,3 +156,26 @@ def test_who_connects_and_says_nothing_holds_nobody_up(ovs: OvsHost, tmp_path: P
             each.close()
     finally:
         switches.stop()
+
+
+def test_certificates_are_renewed_and_no_connection_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They live for 9 seconds here. After two lives all of them are new, and who connects then is let in; the switches'
+    connections are those of the beginning."""
+    monkeypatch.setenv("UNRYU_TLS_LIFETIME", "9")
+    with RunningCloud(hosts=1) as cloud:
+        files = [cloud.state / "secrets/tls/controller.pem", cloud.state / "hosts/h1/tls/host.pem"]
+        before = [file.read_text() for file in files]
+        until = max(tls.validity(file)[1] for file in files)
+        assert eventually(lambda: time.time() > until + 3 and all(
+            file.read_text() != old for file, old in zip(files, before, strict=True)), 60)
+        said = (cloud.state / "log/controller.log").read_text()
+        assert said.count('"a switch is there"') == 3 and "is gone" not in said
+        [door] = [host.door for host in Cloud(cloud.state).hosts()]
+        with asked(api.identity(Cloud(cloud.state)), door, "host/h1") as line:
+            assert answer(line, "GET", "/vifs")[0] == 200
+        old = cloud.pid("controller")
+        assert old
+        os.kill(old, signal.SIGKILL)  # everybody must come anew
+        assert eventually(lambda: cloud.pid("controller") not in (None, old))
+        assert eventually(lambda: (switches := cloud.status()["switches"]) and all(s["connected"] for s in switches), 20)
+        assert "certificate verify failed" not in (cloud.state / "log/h1-ovs-vswitchd.log").read_text()

@@ -21,19 +21,29 @@ if TYPE_CHECKING:
 DEFAULT_STATE = "/var/lib/unryu"
 
 
-class Commands(click.Group):
-    """Our own verbs, the rooms' verbs, and for the rest the OpenStack client with this cloud's credentials."""
+class Verbs(click.Group):
+    """Verbs of our own, and of the rooms by the entry points of one group. `unryu.commands.host` makes `unryu host …`: several
+    rooms may have verbs there, and none knows of the other."""
+
+    place = "unryu.commands"
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *entry_points(group="unryu.commands").names})
+        below = (group.removeprefix(f"{self.place}.") for group in entry_points().groups if group.startswith(f"{self.place}."))
+        return sorted({*super().list_commands(ctx), *entry_points(group=self.place).names, *below})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if own := super().get_command(ctx, name):
             return own
-        for room in entry_points(group="unryu.commands", name=name):
+        for room in entry_points(group=self.place, name=name):
             command: click.Command = room.load()
             return command
-        return None
+        below = Verbs(name, help=f"Verbs of {name}s.")
+        below.place = f"{self.place}.{name}"
+        return below if entry_points(group=below.place) else None
+
+
+class Commands(Verbs):
+    """And for the rest the OpenStack client with this cloud's credentials."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -33,6 +33,8 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
     """Bridge → infrastructure port → ofport."""
     door: str = field("", observed=True, internal=True)
     """Address and port at which its agent takes the book of answers."""
+    admitted: int = field(0, observed=True, internal=True)
+    """Milliseconds since 1970. An earlier host of this name was removed then: certificates signed before are not taken."""
     mappings: dict[str, str] = field({}, observed=True, internal=True)
     """Physical network → bridge."""
     adds = {"alive": bool, "configurations": dict[str, Any]}

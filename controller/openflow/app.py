@@ -75,11 +75,11 @@ class Connection(Datapath):
     supported_ofp_version = frozenset({ofproto_v1_3.OFP_VERSION})
 
     def __init__(self, sock: socket.socket, address: Address, wake: Callable[["Connection"], None],
-                 peer: str | None = None) -> None:
+                 peer: tls.Peer | None = None) -> None:
         super().__init__(sock, address)
         self.set_version(ofproto_v1_3.OFP_VERSION)
         sock.setblocking(False)  # os-ken has set a timeout
-        self.peer = peer  # the name in its certificate; None where none is asked for
+        self.peer = peer  # whose certificate it showed; None where none is asked for
         self.came = self.heard = self.asked = monotonic()
         self.unsent: deque[memoryview] = deque()
         self.unread = bytearray()
@@ -226,13 +226,13 @@ class Switches:
     wait for a switch, and a push belongs into another thread.
     """
 
-    def __init__(self, listen: Iterable[tuple[str, int]], known: Callable[[int, str | None], str],
+    def __init__(self, listen: Iterable[tuple[str, int]], known: Callable[[int, tls.Peer | None], str],
                  on_up: Callable[[Connection], None], on_down: Callable[[Connection], None],
                  keepalive: float = 0.3, dead_after: float = 0.9, identity: tls.Identity | None = None) -> None:
         self._known, self._on_up, self._on_down = known, on_up, on_down
         self._keepalive, self._dead_after = keepalive, dead_after
         self.gate = Gate(listen, identity, self._pass)
-        self._passed: deque[tuple[socket.socket, Address, str | None]] = deque()
+        self._passed: deque[tuple[socket.socket, Address, tls.Peer | None]] = deque()
         self._selector = selectors.DefaultSelector()
         self._bell, self._ear = socket.socketpair()
         self._woken: deque[Connection] = deque()
@@ -266,7 +266,7 @@ class Switches:
         except OSError:
             return  # it is ringing already, or we have stopped
 
-    def _pass(self, sock: socket.socket, address: Address, peer: str | None) -> None:
+    def _pass(self, sock: socket.socket, address: Address, peer: tls.Peer | None) -> None:
         self._passed.append((sock, address, peer))
         self._ring()
 
@@ -301,7 +301,7 @@ class Switches:
                 sock.close()
             self._selector.close()
 
-    def _welcome(self, sock: socket.socket, address: Address, peer: str | None) -> None:
+    def _welcome(self, sock: socket.socket, address: Address, peer: tls.Peer | None) -> None:
         connection = Connection(sock, address, self._wake, peer)
         self._connections.add(connection)
         self._selector.register(sock, selectors.EVENT_READ, connection)

@@ -20,11 +20,11 @@ Address = tuple[Any, ...]
 
 
 class Gate(threading.Thread):
-    """`passed` is called, from this thread, with the socket, its address, and the name in the certificate at its other end.
+    """`passed` is called, from this thread, with the socket, its address, and whose certificate is at its other end.
     Without an identity of ours nobody is asked for one: on loopback, and in tests."""
 
     def __init__(self, listen: Iterable[tuple[str, int]], identity: tls.Identity | None,
-                 passed: Callable[[socket.socket, Address, str | None], None]) -> None:
+                 passed: Callable[[socket.socket, Address, tls.Peer | None], None]) -> None:
         super().__init__(name="gate", daemon=True)
         self.refusals = tls.Refusals("the switches")
         self.listeners: list[socket.socket] = []
@@ -94,7 +94,7 @@ class Gate(threading.Thread):
         else:
             self._selector.unregister(sock)
             _, address = self._coming.pop(sock)
-            self._passed(sock, address, tls.name(sock))
+            self._passed(sock, address, tls.peer(sock))
 
     def _refuse(self, sock: ssl.SSLSocket, reason: str) -> None:
         self._selector.unregister(sock)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import pytest
 from os_ken.ofproto import ofproto_v1_3_parser
@@ -33,7 +34,7 @@ NETWORK = Reg("network", 0, 0, 15)
 class Door:
     """`Switches` on one address, and who came and went."""
 
-    def __init__(self, address: str, known: Callable[[int, str | None], str] = lambda dpid, peer: "") -> None:
+    def __init__(self, address: str, known: Callable[[int, Any], str] = lambda dpid, peer: "") -> None:
         self.came: SimpleQueue[Connection] = SimpleQueue()
         self.went: SimpleQueue[Connection] = SimpleQueue()
         self.switches = Switches([(address, 0)], known, self.came.put, self.went.put)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 log = logging.getLogger("tls")
 
@@ -40,7 +40,8 @@ class Identity:
     """Certificate and key of this process, and whose certificates it takes. The files are looked at again at every new
     connection: whoever renews them needs to tell nobody, and a connection that stands is not touched."""
 
-    def __init__(self, path: Path, *authorities: Path) -> None:
+    def __init__(self, path: Path | None, *authorities: Path) -> None:
+        """Without a path we show nothing: who joins has nothing yet."""
         self.path = path
         self.authorities = authorities
         self._made: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}
@@ -60,11 +61,12 @@ class Identity:
         return self._context("open", ssl.PROTOCOL_TLS_SERVER, ssl.CERT_OPTIONAL)
 
     def _context(self, kind: str, protocol: ssl._SSLMethod, verify: ssl.VerifyMode) -> ssl.SSLContext:
-        now = tuple(file.stat().st_mtime_ns for file in (self.path, *self.authorities))
+        now = tuple(file.stat().st_mtime_ns for file in (self.path, *self.authorities) if file)
         made = self._made.get(kind)
         if made is None or made[0] != now:
             made = self._made[kind] = now, context(protocol, verify, self.authorities)
-            made[1].load_cert_chain(self.path)
+            if self.path:
+                made[1].load_cert_chain(self.path)
         return made[1]
 
 
@@ -80,16 +82,23 @@ def context(protocol: ssl._SSLMethod, verify: ssl.VerifyMode, authorities: Itera
     return made
 
 
+class Peer(NamedTuple):
+    """Who is at the other end."""
+
+    name: str
+    """Empty where it showed no certificate."""
+    issued: int
+    """When its certificate was signed, in milliseconds since 1970: our serial numbers begin with that (`authority`)."""
+
+
+def peer(sock: ssl.SSLSocket) -> Peer:
+    said: Any = sock.getpeercert() or {}
+    names = [value.removeprefix(SCHEME) for _, value in said.get("subjectAltName", ()) if value.startswith(SCHEME)]
+    return Peer(names[0] if names else "", int(said.get("serialNumber", "0"), 16) >> 64)
+
+
 def name(sock: ssl.SSLSocket) -> str:
-    """Of who is at the other end; empty where it showed no certificate."""
-    said: Any = sock.getpeercert() or {}
-    return next((value.removeprefix(SCHEME) for kind, value in said.get("subjectAltName", ()) if value.startswith(SCHEME)), "")
-
-
-def issued(sock: ssl.SSLSocket) -> float:
-    """When the certificate at the other end was signed: our serial numbers begin with the time (`authority`)."""
-    said: Any = sock.getpeercert() or {}
-    return (int(said.get("serialNumber", "0"), 16) >> 64) / 1000
+    return peer(sock).name
 
 
 def validity(identity: Path) -> tuple[float, float]:

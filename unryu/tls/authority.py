@@ -136,6 +136,13 @@ def own(folder: Path, service: str) -> tls.Identity:
     return tls.Identity(folder / f"{service}.pem", certificate(folder, SERVICES), certificate(folder, HOSTS))
 
 
+def keep_fresh(folder: Path, authority: str, path: Path, name: str) -> None:
+    """For ever, for who has the authority's key: what a thread of a service does."""
+    while True:
+        time.sleep(max(1.0, tls.ageing(path)))
+        freshen(folder, authority, path, name)
+
+
 def _key(text: str) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(text.encode(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
