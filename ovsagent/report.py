@@ -35,7 +35,9 @@ def vifs(have: Tables) -> dict[str, Row]:
         if port_id is None or ofport == ():
             continue
         error = trouble(row)
-        link = "up" if row["link_state"] == "up" and not error else "down"
+        # Nobody has said yet: this ovsdb-server has started anew and vswitchd, which has the link, is still on its way to it.
+        # To call that "down" would take away flows that serve.
+        link = "down" if row["link_state"] == "down" or error else "up"
         found[port_id] = {"ofport": ofport, "link": link, "mac": row["external_ids"].get("attached-mac", "")}
         if error:
             found[port_id]["error"] = error

@@ -96,8 +96,9 @@ def down(keep: bool) -> None:
 
     _root()
     cloud = _cloud()
-    supervisors = processes.find(cloud, processes.SUPERVISOR)
-    processes.end((one.pid for one in supervisors), patience=0.5)  # first, or it would start again what we end
+    watchers = (processes.SUCCESSOR, processes.SUPERVISOR)  # first, or they would start again what we end
+    supervisors = [one for one in processes.find(cloud) if one.process in watchers]
+    processes.end((one.pid for one in supervisors), patience=0.5)
     ended = len(supervisors)
     for _ in range(5):  # what was being started when we looked shows itself in the next round
         living = {one.pid for one in processes.find(cloud)} | set(processes.inside(links.namespaces(cloud)))
@@ -213,7 +214,7 @@ def unplug(name: str) -> None:
     _root()
     cloud = _cloud()
     for complaint in lab.unplug(cloud, lab.guest(cloud, name)):
-        click.echo(f"Left as it is: {complaint}", err=True)
+        click.echo(f"Left as it is, unplug it again: {complaint}", err=True)
 
 
 @lab.command("list")

@@ -177,7 +177,8 @@ def _outside() -> dict[str, str]:
 
 
 def unplug(cloud: Cloud, guest: Guest) -> list[str]:
-    """Take a guest away, whatever of the cloud still answers; the sentences say what did not."""
+    """Take a guest away, whatever of the cloud still answers; the sentences say what did not, and the guest is remembered
+    until a second call finds it answering: its port on the switch would be nobody's."""
     complaints = []
     for step in (_withdraw, _unbind):
         try:
@@ -187,8 +188,8 @@ def unplug(cloud: Cloud, guest: Guest) -> list[str]:
     processes.end(processes.inside([guest.namespace]))
     if Path(f"/run/netns/{guest.namespace}").exists():
         run("ip", "netns", "del", guest.namespace)
-    for left in (_record(cloud, guest.name).with_suffix(".pid"), cloud.state / "log" / f"guest-{guest.name}.log",
-                 _record(cloud, guest.name)):
+    record = _record(cloud, guest.name)
+    for left in (record.with_suffix(".pid"), cloud.state / "log" / f"guest-{guest.name}.log", *([] if complaints else [record])):
         left.unlink(missing_ok=True)
     return complaints
 

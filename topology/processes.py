@@ -16,6 +16,7 @@ from pathlib import Path
 from topology.cloud import Cloud, Host, python
 
 SUPERVISOR = "supervisor"
+SUCCESSOR = "successor"  # of the supervisor, which keeps it alive as it does the others
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,15 @@ class Found:
 def wanted(cloud: Cloud) -> list[Process]:
     ready = cloud.state / "run" / "prepared"
     services = [Process(name, python("serve", name), cloud.environment(name), ready) for name in ("api", "controller")]
-    return services + [process for host in cloud.hosts() for process in _of_host(host)]
+    next_one = Process(SUCCESSOR, succession(cloud), cloud.environment(SUCCESSOR), cloud.state / "run")
+    return [*services, next_one, *(process for host in cloud.hosts() for process in _of_host(host))]
+
+
+def succession(cloud: Cloud) -> tuple[str, ...]:
+    """Waits in line for the supervisor's lock, which the kernel gives up with whoever holds it, and becomes the supervisor.
+    (A SIGHUP that says "look again" must not end it while its Python starts: it will look at everything then.)"""
+    return ("flock", "--no-fork", str(cloud.state / "run" / "supervisor.lock"), "env", "--ignore-signal=HUP",
+            f"UNRYU_PROCESS={SUPERVISOR}", *python("serve", SUPERVISOR))
 
 
 def _of_host(host: Host) -> list[Process]:

@@ -2,9 +2,11 @@
 
 It holds nothing that would be lost with it: what it starts goes on without it, and its successor finds all that by the
 environment (topology/processes.py) and watches it through pidfds, which do not ask for parenthood.
+
+That successor is one of the processes it keeps alive: flock(1), a megabyte, which waits for the lock that the supervisor
+holds as long as it lives, and then becomes the next one (docs/decisions/0016-who-watches-the-watcher.md).
 """
 
-import fcntl
 import os
 import select
 import shutil
@@ -16,8 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from topology.cloud import Cloud, python
-from topology.processes import SUPERVISOR, Found, Process, end, find, wanted
+from topology.cloud import Cloud
+from topology.processes import SUCCESSOR, SUPERVISOR, Found, Process, end, find, succession, wanted
 
 BACKOFF = (0.1, 5.0)  # seconds before the second start, and at most
 STEADY = 10.0  # seconds; who lived longer is started again at once
@@ -148,30 +150,29 @@ def say(sentence: str) -> None:
 
 
 def serve() -> None:
-    """What `unryu serve supervisor` runs, until SIGTERM; the processes stay."""
+    """What `unryu serve supervisor` runs, until SIGTERM; the processes stay, and the successor takes over."""
     cloud = Cloud.here()
-    lock = os.open(cloud.state / "run" / "supervisor.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say("another supervisor serves this cloud already")
-        return
+    if os.environ.get("UNRYU_PROCESS") != SUPERVISOR:  # by hand: wait in the line, as everybody does
+        os.execvp("flock", succession(cloud))
     Supervisor(cloud).run()
 
 
 def ensure(cloud: Cloud) -> bool:
     """Start the cloud's supervisor, or tell the one that lives to look again. Says whether it was started."""
-    living = [one for one in find(cloud, SUPERVISOR) if one.leader]
-    if living:
-        os.kill(living[0].pid, signal.SIGHUP)
+    living = find(cloud, SUPERVISOR)
+    for one in living:
+        with suppress(ProcessLookupError):
+            os.kill(one.pid, signal.SIGHUP)
+    if living or find(cloud, SUCCESSOR):  # a successor alone is about to be the supervisor: it looks at everything
         return False
-    _spawn(cloud, SUPERVISOR, python("serve", SUPERVISOR), cloud.environment(SUPERVISOR))
+    _spawn(cloud, SUCCESSOR, succession(cloud), cloud.environment(SUCCESSOR))
     return True
 
 
 def _spawn(cloud: Cloud, name: str, command: tuple[str, ...], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """In a session of its own, writing to its own log: it needs us for nothing from here on."""
-    with (cloud.state / "log" / f"{name.replace('/', '-')}.log").open("ab") as log:
+    book = (SUPERVISOR if name == SUCCESSOR else name).replace("/", "-")  # it will be one and the same
+    with (cloud.state / "log" / f"{book}.log").open("ab") as log:
         return subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from ovsagent.bridges import BRIDGES, Bridge, changed, datapath_ids, difference, wanted
 from ovsagent.ovsdb import Tables, Uuid, _messages, decoded, encoded
-from ovsagent.report import delta
+from ovsagent.report import delta, vifs
 from ovsagent.vif import FIRST, LAST, Vif, free_ofport, remembered
 
 
@@ -78,3 +78,12 @@ def test_a_vif_is_remembered_by_its_alias_and_numbers_go_round() -> None:
     assert free_ofport(100, held, []) == 102
     assert free_ofport(106, held, [vif]) == 108
     assert free_ofport(LAST, held, []) == FIRST
+
+
+def test_a_link_of_which_nobody_has_said_anything_is_not_down() -> None:
+    """ovsdb-server forgets links' states when it dies, and the agent is back before vswitchd."""
+    row: dict[str, Any] = {"name": "tap1", "external_ids": {"iface-id": "p1"}, "ofport": 100, "ofport_request": 100,
+                           "error": (), "ifindex": (), "link_state": ()}
+    for said, told in (((), "up"), ("up", "up"), ("down", "down")):
+        assert vifs(Tables({"Interface": {Uuid("u1"): row | {"link_state": said}}}))["p1"]["link"] == told
+    assert vifs(Tables({"Interface": {Uuid("u1"): row | {"ifindex": 0}}}))["p1"]["link"] == "down"

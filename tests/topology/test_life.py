@@ -70,7 +70,7 @@ def test_whatever_is_killed_comes_back() -> None:
         assert cloud.pings("vm1", "10.0.0.12")
 
         for name, host in [("api", None), ("controller", None), ("agent", "h1"), ("ovsdb-server", "h1"),
-                           ("ovs-vswitchd", "h1"), ("api-worker", None)]:
+                           ("ovs-vswitchd", "h1"), ("api-worker", None), ("successor", None), ("supervisor", None)]:
             kill_and_see_it_back(cloud, name, host)
             if name == "ovs-vswitchd":  # forwarding lives in it: the new one needs its flows and its neighbours first
                 assert eventually(lambda: cloud.pings("vm1", "10.0.0.12", count=1))
@@ -86,14 +86,21 @@ def test_whatever_is_killed_comes_back() -> None:
         assert eventually(lambda: cloud.pid("ovs-vswitchd-monitor", "h1") is None)
         assert cloud.pid("ovs-vswitchd", "h1") == working
 
-        # The supervisor has no supervisor but `unryu up`; all else goes on meanwhile, and what lives is adopted.
+        # The supervisor's own death changes nothing: its successor adopts what lives, and starts what died meanwhile.
+        assert eventually(lambda: cloud.pid("successor"))
         before = pids(cloud)
         os.kill(before["supervisor", None], signal.SIGKILL)
         os.kill(before["agent", "h1"], signal.SIGKILL)
-        cloud.unryu("up")
+        assert eventually(lambda: cloud.pid("supervisor") == before["successor", None] and cloud.pid("successor")
+                          and cloud.pid("agent", "h1"))
         after = pids(cloud)
         changed = {key for key in before if before[key] != after.get(key)}
-        assert changed == {("supervisor", None), ("agent", "h1")}
+        assert changed == {("supervisor", None), ("successor", None), ("agent", "h1")}
+        # Both dead at once, `unryu up` is the way out.
+        os.kill(after["successor", None], signal.SIGKILL)
+        os.kill(after["supervisor", None], signal.SIGKILL)
+        cloud.unryu("up")
+        assert pids(cloud).keys() >= after.keys()
         assert cloud.pings("vm1", "10.0.0.12")
     assert left(cloud.state) == []
 
