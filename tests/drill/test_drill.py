@@ -1,0 +1,28 @@
+"""Whatever is killed, whenever: nothing acknowledged is lost, no packet, and nobody has to help.
+
+UNRYU_KILLS: how many (`make test`: a sample). UNRYU_DRILL_SEED: the seed of a drill that failed. UNRYU_DRILL_DATABASE:
+`postgresql` to have that beneath, its backends and its server killed too.
+"""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.clouds import RunningCloud
+from tests.drill.drill import drill, record
+
+pytestmark = pytest.mark.system
+KILLS = int(os.environ.get("UNRYU_KILLS", "12"))
+
+
+def test_any_process_may_die_at_any_time(tmp_path: Path) -> None:
+    seed = int(os.environ.get("UNRYU_DRILL_SEED") or random.randrange(10**6))
+    print(f"\nUNRYU_KILLS={KILLS} UNRYU_DRILL_SEED={seed}", flush=True)
+    with RunningCloud(hosts=2) as cloud:
+        said = drill(cloud, KILLS, seed, tmp_path)
+    print(said)
+    if "UNRYU_KILLS" in os.environ:
+        record(said, "sqlite")
+    assert not said.wrong, said
