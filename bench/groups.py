@@ -48,7 +48,7 @@ class Group:
     def settle(self, after: float = 0) -> float:
         """Until both hosts have confirmed a change that is newer than that revision; gives the newest derived."""
         while True:
-            text = api.controller(self.cloud, "/metrics")
+            text = api.controller(self.cloud.controllers()[0], "/metrics")
             figures = dict(line.split() for line in text.splitlines() if line.startswith("unryu_revision"))
             wanted = float(figures.pop("unryu_revision_wanted"))
             if len(figures) == 2 and all(float(realised) > after for realised in figures.values()):

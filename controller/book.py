@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from controller.derive import Answer, Change, Entry
+from controller.leases import Alone, Tenure
 from unryu import tls
 from unryu.logs import log
 
 TIMEOUT = 5.0  # seconds an agent may take for its answer
+OUTGROWN = 412  # the agent has seen a greater generation
 RETRY = (0.1, 2.0)  # seconds from one attempt to the next: at first, and at most
 
 
@@ -23,7 +25,7 @@ class Courier(threading.Thread):
     """One per host. It holds what the book should say, and which of it the agent has not yet taken."""
 
     def __init__(self, host: str, door: str, identity: tls.Identity, wanted: dict[Any, Entry], revision: int,
-                 taken: Callable[[str], None]) -> None:
+                 taken: Callable[[str], None], lease: Tenure | None = None) -> None:
         super().__init__(name=f"book {host}", daemon=True)
         self.host = host
         self.door = door
@@ -31,6 +33,9 @@ class Courier(threading.Thread):
         """Of the newest change of this host's book."""
         self.realised = 0
         self._identity = identity
+        self.lease = lease or Alone()
+        self.generation = 0
+        """By which the host is ours: the agent refuses a book of a lesser one than it has seen."""
         self._taken = taken
         self._answers: dict[Any, Answer] = {key: entry[1] for key, entry in wanted.items()}
         self._changed: dict[Any, None] = {}
@@ -88,6 +93,9 @@ class Courier(threading.Thread):
         pause, said = RETRY[0], False
         while not self._stopping.is_set():
             try:
+                if not self.lease.good(self.generation):
+                    self._stopping.wait(RETRY[0])
+                    continue
                 self._bring()
                 if said:
                     log.info("the agent takes answers again", host=self.host)
@@ -111,7 +119,7 @@ class Courier(threading.Thread):
             keys = list(self._answers if whole else self._changed)
             news = [[*key, answer.data if (answer := self._answers.get(key)) else None] for key in keys]
             since, self._changed = self.realised, {}
-        body = {"revision": revision, "answers": news} if whole else {"since": since, "revision": revision, "answers": news}
+        body = {"generation": self.generation, "revision": revision, "answers": news} | ({} if whole else {"since": since})
         if self._line and f"{self._line.host}:{self._line.port}" != door:
             self._line.close()
             self._line = None
@@ -138,6 +146,8 @@ class Courier(threading.Thread):
             raise
         if verb == "PATCH" and answer.status == 409:
             return False
+        if answer.status == OUTGROWN:
+            self.lease.outgrown()
         if answer.status >= 300:
             raise http.client.HTTPException(f"{verb} /book: {answer.status} {text[:200].decode(errors='replace')}")
         return True

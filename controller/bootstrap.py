@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import socket
 import sys
 import threading
 from importlib.metadata import entry_points
@@ -21,6 +22,8 @@ class ControllerSettings(Settings):
     section: ClassVar[str] = "controller"
     openflow: str = Setting("127.0.0.1:6653", description="address:port that switches connect to")
     listen: str = Setting("127.0.0.1:6680", description="address:port of the agents' door and of live questions")
+    name: str = Setting("", description="of this controller, unique among those that share a database; empty: the machine's")
+    door: str = Setting("", description="address:port at which other controllers reach `listen`; empty: the same")
     look_again: float = Setting(600, gt=0, description="seconds in which every switch is read back once, and every agent told "
                                 "its whole book")
     keep_cookies: list[str] = Setting([], description="flows with these cookies are yours: never touched, such as "
@@ -34,6 +37,7 @@ def serve() -> None:
     from controller.derive import catalogue
     from controller.drift import kept_cookies
     from controller.hosts import Door
+    from controller.leases import LIFE, Lease
     from controller.loop import Loop
     from controller.openflow.app import Switches
 
@@ -51,9 +55,12 @@ def serve() -> None:
                      args=(folder, authority.SERVICES, folder / "controller.pem", tls.CONTROLLER)).start()
     database = Database()
     alone = _alone() if database.sqlite else None
-    loop = Loop(database, catalogue.values(), identity, settings.look_again, keep)
+    # Renewals wait in no queue behind others for a connection, and must not keep a lock when we are frozen.
+    renewals = None if database.sqlite else Database(idle=LIFE / 2)
+    lease = Lease(renewals, settings.name or socket.gethostname(), settings.door or settings.listen) if renewals else None
+    loop = Loop(database, catalogue.values(), identity, settings.look_again, keep, lease)
     switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down, identity=identity)
-    door = Door(address(settings.listen), identity, database, loop.switches, lambda: loop.ready, folder,
+    door = Door(address(settings.listen), identity, database, loop.switches, lambda: loop.ready, loop.confirmed, folder,
                 address(settings.openflow)[1])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
@@ -66,6 +73,8 @@ def serve() -> None:
     door.stop()
     switches.stop()
     database.close()
+    if renewals is not None:
+        renewals.close()
     if alone is not None:
         os.close(alone)
     log.info("controller stopped")

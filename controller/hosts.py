@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from prometheus_client import Gauge, generate_latest
 
 from controller.admission import HOST, Admission, admitted_since, removal
+from controller.peers import PATIENCE
 from unryu import tls
 from unryu.db import Database, Tx, now
 from unryu.errors import BadRequest, Fault, Forbidden, NotFound, TooLarge, Unauthorized
@@ -118,6 +119,12 @@ def _take_vifs(tx: Tx, agent: Any, held: dict[str, Any], reported: dict[str, Vif
             tx.insert(nouns["vif"](agent_id=agent.id, port_id=port_id, ofport=vif.ofport, link=link))
 
 
+class Awaited(pydantic.BaseModel):
+    """Hosts, and the revision that each is to confirm."""
+
+    hosts: dict[str, int]
+
+
 Answer = Callable[[], Any]
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
@@ -127,10 +134,12 @@ class Door:
     a report the one of the host that it is about."""
 
     def __init__(self, listen: tuple[str, int], identity: tls.Identity, database: Database,
-                 switches: Answer, ready: Callable[[], bool], folder: Path = Path(), openflow: int = 0) -> None:
+                 switches: Answer, ready: Callable[[], bool], confirmed: Callable[[dict[str, int], float], list[str]],
+                 folder: Path = Path(), openflow: int = 0) -> None:
         """`folder` holds the authorities; `openflow` is the port that new hosts' switches shall connect to."""
         self.database = database
         self.switches = switches
+        self.confirmed = confirmed
         self.ready = ready
         self.admission = Admission(database, folder)
         self.openflow = openflow
@@ -176,6 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if self.path == "/join":
             self._guarded(lambda: self._join(self._body(Joining, MAX_REQUEST)))  # a token is what it needs
+        elif self.path == "/confirmed":  # another controller waits for hosts of ours (controller/peers.py)
+            self._guarded(lambda: {"hosts": self.door.confirmed(self._body(Awaited).hosts, PATIENCE)}, tls.CONTROLLER)
         else:
             host = self._host("/renew")
             self._guarded(lambda: self._renew(host, self._body(Renewing, MAX_REQUEST)), tls.of_host(host))

@@ -64,10 +64,16 @@ class Shares:
 
     def owner(self, host: str) -> Member:
         """Whose host it is (that of no host: who sees to the ports of none)."""
+        if len(self.members) == 1:
+            return self.members[self.me]
         return max(self.members.values(), key=lambda member: _weight(host, member.name))
 
     def mine(self, host: str) -> bool:
-        return len(self.members) == 1 or self.owner(host).name == self.me
+        return self.me in self.members and self.owner(host).name == self.me
+
+
+NOBODYS = Shares("", {})
+"""Before anything is known."""
 
 
 @cache
@@ -78,10 +84,6 @@ def _weight(host: str, name: str) -> bytes:
 class Tenure(Protocol):
     """What the loop and its pushers ask of a lease."""
 
-    shares: Shares
-    changed: Callable[[Shares], None]
-    """Called with new shares, from whatever thread."""
-
     def good(self, generation: int) -> bool:
         """Whether what was given to us with this generation may be written to, now."""
 
@@ -91,15 +93,14 @@ class Tenure(Protocol):
     def outgrown(self) -> None:
         """A switch or an agent has seen a greater generation, though the database says that it is ours: take a new one."""
 
-    def start(self) -> None: ...
+    def start(self, changed: Callable[[Shares], None]) -> None:
+        """From now on shares are told, from whatever thread."""
+
     def stop(self) -> None: ...
 
 
 class Alone:
     """No other controller can be: everything is ours, for ever, and nobody is to be fenced off (generation 0)."""
-
-    shares = Shares("", {"": Member("", "", 0)})
-    changed: Callable[[Shares], None]
 
     def good(self, generation: int) -> bool:
         return True
@@ -110,8 +111,8 @@ class Alone:
     def outgrown(self) -> None:
         return
 
-    def start(self) -> None:
-        return
+    def start(self, changed: Callable[[Shares], None]) -> None:
+        changed(Shares("", {"": Member("", "", 0)}))
 
     def stop(self) -> None:
         return
@@ -170,7 +171,8 @@ class Lease:
         with self._looking:
             self._look()
 
-    def start(self) -> None:
+    def start(self, changed: Callable[[Shares], None]) -> None:
+        self.changed = changed
         self.look()
         self._thread.start()
 

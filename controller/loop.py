@@ -2,20 +2,27 @@
 to its switches, and to its agent the book of what it answers guests.
 
 It is level-triggered: whatever wakes it, it looks at what is there. Nothing but its pushers call `push`.
+
+Several controllers share the hosts (controller/leases.py): each knows and derives all, and pushes to its own. So whoever takes
+a host over has everything at hand.
 """
 
 import queue
 import threading
 from collections.abc import Iterable, Sequence
+from time import monotonic
 from typing import Any
 
 from prometheus_client import Gauge
 
 from controller.book import Courier
-from controller.derive import BOOK, Changes, Engine, Feature, Net, Unit, hosts_of_network, vif_of
+from controller.confirmations import Confirmations
+from controller.derive import BOOK, Changes, Engine, Feature, Net, Unit
 from controller.drift import SENTENCES, Cookies, Difference, following, left_alone
 from controller.flow import Flow, text
+from controller.leases import NOBODYS, Alone, Shares, Tenure
 from controller.openflow.app import Connection
+from controller.peers import Peers, Question
 from controller.picture import Picture
 from controller.pipeline import BRIDGES, TABLES
 from controller.pusher import Pusher
@@ -30,9 +37,10 @@ revision_wanted = Gauge("unryu_revision_wanted", "Newest revision derived")
 
 class Loop:
     def __init__(self, database: Database, features: Iterable[Feature], identity: tls.Identity | None = None,
-                 look_again: float = 600.0, keep: Sequence[Cookies] = ()) -> None:
+                 look_again: float = 600.0, keep: Sequence[Cookies] = (), lease: Tenure | None = None) -> None:
         """Without an identity no agent would take a book: none is brought. Every `look_again` seconds each switch is read
-        back, and each agent told all of its book. Flows with the cookies to `keep` are not ours to judge."""
+        back, and each agent told all of its book. Flows with the cookies to `keep` are not ours to judge. The lease says
+        which hosts are ours; without one, all."""
         self.database = database
         self.identity = identity
         self.look_again = look_again
@@ -41,13 +49,19 @@ class Loop:
         self.inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.pushers: dict[str, Pusher] = {}
         self.couriers: dict[str, Courier] = {}
-        self.statuses = Statuses(database)
+        self.lease = lease or Alone()
+        self.shares = NOBODYS
+        self.statuses = Statuses(database, lambda: self.lease.good(self.shares.generation), lambda host: self.shares.mine(host))
+        self.confirmations = Confirmations(self)
+        self.peers = Peers(identity, lambda: self.inbox.put(("confirmed", None)))
         self.ready = False
         self._looked_at = 0
         """The last switch that was read again."""
         self._stopped = threading.Event()
-        self._waiting: dict[str, dict[str, tuple[int, int]]] = {}
-        """Port → host → revisions of flows and book that the host must have confirmed for the port to be ACTIVE."""
+        self._read_at = 0.0
+        """When the journal was last read."""
+        self._untold: dict[str, float] = {}
+        """Hosts that have been claimed, and when: they are told what they should hold once the journal was read after that."""
         self._bridges: dict[int, tuple[str, str]] = {}
         self._errors: dict[tuple[str, str, Any], list[Unit]] = {}
         self.feed = journal.Feed(database, since=0)
@@ -73,10 +87,20 @@ class Loop:
     def stop(self) -> None:
         self.inbox.put(("stop", None))
 
+    def confirmed(self, hosts: dict[str, int], patience: float) -> list[str]:
+        """Those of these hosts that are ours and have come to the revision; until then, as long as there is none, a while."""
+        question = Question(hosts)
+        self.inbox.put(("asked", question))
+        question.answered.wait(patience)
+        question.answered.set()  # nobody hears it any more
+        return question.done
+
     def switches(self) -> list[dict[str, Any]]:
-        """Every bridge of every host: connected or not, the revision wanted and the one confirmed."""
+        """Every bridge of every host: whose it is, connected or not, the revision wanted and the one confirmed. Of a host that is
+        not ours, its own controller knows how far it is."""
         return [
             {"host": host, "bridge": bridge, "dpid": f"{dpid:016x}",
+             "controller": self.shares.owner(host).name if self.shares.members else "", "mine": self.shares.mine(host),
              "connected": bool((p := self.pushers.get(host)) and p.switches[bridge].connection),
              "wanted": self.picture.revision,
              "realised": self._realised(host)}
@@ -98,7 +122,8 @@ class Loop:
         listener.start()
         threading.Thread(target=self._remind, daemon=True, name="drift").start()
         self.statuses.start()
-        self._consider(p.id for p in self.picture.all("port"))
+        # Not before all is derived: from here on we are somebody whom hosts are given to.
+        self.lease.start(lambda shares: self.inbox.put(("shared", shares)))
         self.ready = True
         self.inbox.put(("look", None))
         later: threading.Timer | None = None
@@ -117,7 +142,9 @@ class Loop:
             pusher.stop()
         for courier in self.couriers.values():
             courier.stop()
+        self.peers.stop()
         self.statuses.stop()
+        self.lease.stop()
         self._stopped.set()
         self.feed.wake()
         listener.join()
@@ -125,7 +152,8 @@ class Loop:
 
     def _hear(self, word: str, about: Any) -> None:
         if word == "look":
-            self._look()
+            self.look()
+            self._tell()
         elif word == "up":
             self._connected(about)
         elif word == "down":
@@ -133,9 +161,15 @@ class Loop:
             if host in self.pushers:
                 self.pushers[host].disconnected(bridge, about)
                 log.warning("a switch is gone", host=host, bridge=bridge)
-                self._settle()
+                self.confirmations.settle()
+        elif word == "shared":
+            self._share(about)
+        elif word == "claimed":
+            self._claimed(*about)
         elif word == "confirmed":
-            self._settle()
+            self.confirmations.settle()
+        elif word == "asked":
+            self.confirmations.ask(about)
         elif word == "refused":
             self._blame(*about)
         elif word == "differed":
@@ -159,7 +193,7 @@ class Loop:
             return
         self._looked_at = dpid
         host, bridge = self._bridges[dpid]
-        if host in self.pushers:
+        if host in self.pushers and self.shares.mine(host):
             self.pushers[host].look(bridge, self.engine.wanted[host][bridge])
         if host in self.couriers and bridge == "br-int":
             self.couriers[host].again()
@@ -169,23 +203,24 @@ class Loop:
             self.picture = Picture.of(tx)
         self.feed.revision = self.picture.revision
         self.engine = Engine(self.picture, self.features)
-        self._net = Net(self.picture)
+        self.net = Net(self.picture)
         self._know()
         revision_wanted.set(self.picture.revision)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        began = monotonic()
         try:
             entries = self.feed.read()
+            self._read_at = began
         except journal.Trimmed:
             log.warning("the journal was trimmed under us: reading all rows")
             self._load()
+            self._read_at = began
             for host, pusher in self.pushers.items():
-                for bridge, switch in pusher.switches.items():
-                    if switch.connection:
-                        pusher.connected(bridge, switch.connection, self.engine.wanted[host][bridge], self.picture.revision)
+                pusher.tell(self.engine.wanted[host], self.picture.revision, again=True)
             for host, courier in self.couriers.items():
                 courier.renew(courier.door, self.engine.wanted[host][BOOK], self.picture.revision)
-            self._consider(p.id for p in self.picture.all("port"))
+            self.confirmations.consider(p.id for p in self.picture.all("port"))
             return
         if not entries:
             return
@@ -194,7 +229,7 @@ class Loop:
         self._know()
         self._dispatch(changes)
         revision_wanted.set(self.picture.revision)
-        self._consider(self._concerned(entries))
+        self.confirmations.consider(self.confirmations.concerned(entries))
         for unit, error in self.engine.failed.items():
             log.error("a feature failed; its resource has none of its flows", feature=unit.feature, id=unit.id,
                       host=unit.host, error=repr(error))
@@ -223,17 +258,18 @@ class Loop:
         self._admitted = {agent.host: agent.admitted for agent in self.picture.all("agent") if agent.admitted}
         if self.identity is None:
             return
-        doors = {agent.host: agent.door for agent in self.picture.all("agent") if agent.door}
+        doors = {agent.host: agent.door for agent in self.picture.all("agent") if agent.door and self.shares.mine(agent.host)}
         for host in self.couriers.keys() - doors.keys():
             self.couriers.pop(host).stop()
         for host, door in doors.items():
             book, revision = self.engine.wanted[host][BOOK], self.picture.revision
             if host not in self.couriers:
                 self.couriers[host] = Courier(host, door, self.identity, book, revision,
-                                              lambda h: self.inbox.put(("confirmed", h)))
+                                              lambda h: self.inbox.put(("confirmed", h)), self.lease)
                 self.couriers[host].start()
             elif self.couriers[host].door != door:
                 self.couriers[host].renew(door, book, revision)
+            self.couriers[host].generation = self.shares.generation
 
     def _connected(self, connection: Connection) -> None:
         if connection.dpid not in self._bridges:
@@ -242,61 +278,49 @@ class Loop:
         host, bridge = self._bridges[connection.dpid]
         if host not in self.pushers:
             self.pushers[host] = Pusher(
-                host, lambda h, revision: self.inbox.put(("confirmed", h)),
+                host, self.lease, lambda h, at: self.inbox.put(("claimed", (h, at))), lambda h: self.inbox.put(("confirmed", h)),
                 lambda h, b, refused: self.inbox.put(("refused", (h, b, refused))),
                 lambda h, b, differ: self.inbox.put(("differed", (h, b, differ))), self.left_alone)
+            self._give(host)
             self.pushers[host].start()
         log.info("a switch is there", host=host, bridge=bridge)
-        self.pushers[host].connected(bridge, connection, self.engine.wanted[host][bridge], self.picture.revision)
+        self.pushers[host].connected(bridge, connection)
 
-    # Port status: true, or not yet said.
+    # Whose hosts.
 
-    def _concerned(self, entries: Iterable[journal.Entry]) -> Iterable[str]:
-        """The ports whose status a change may move."""
-        ports: dict[str, None] = {}
-        for entry in entries:
-            image = entry.after or entry.before or {}
-            if entry.kind == "port":
-                ports[entry.id] = None
-            elif entry.kind == "vif":
-                ports[image["port_id"]] = None
-            elif entry.kind == "network":
-                ports |= {p.id: None for p in self.picture.where("port", network_id=entry.id)}
-            elif entry.kind == "agent":
-                ports |= {p.id: None for p in self.picture.where("port", binding_host_id=image["host"])}
-        return ports
+    def _share(self, shares: Shares) -> None:
+        before, self.shares = self.shares, shares
+        self.peers.share(shares)
+        for host in self.pushers:
+            self._give(host)
+        if shares.anew:  # whoever had them meanwhile has written to their books
+            for courier in self.couriers.values():
+                courier.stop()
+            self.couriers.clear()
+        self._know()
+        self._errors = {place: units for place, units in self._errors.items() if shares.mine(place[0])}
+        ours = [h for h in ("", *(agent.host for agent in self.picture.all("agent"))) if shares.mine(h)]
+        new = [h for h in ours if shares.anew or not before.mine(h)]
+        log.info("our hosts", number=len(ours), new=len(new))
+        moved = [p.id for h in new for p in self.picture.where("port", binding_host_id=h)]
+        self.confirmations.consider([*self.confirmations.waiting, *moved])
 
-    def _consider(self, ports: Iterable[str]) -> None:
-        for port_id in ports:
-            port = self.picture.get("port", port_id)
-            self._waiting.pop(port_id, None)
-            if port is None:
-                continue
-            network = self.picture.get("network", port.network_id)
-            if not (port.admin_state_up and network.admin_state_up and vif_of(self._net, port.binding_host_id, port_id)):
-                self.statuses.set(port_id, "DOWN")
-                continue
-            hosts = hosts_of_network(self._net, port.network_id)
-            self._waiting[port_id] = {h: (self.pushers[h].sent if h in self.pushers else 0,
-                                          self.couriers[h].sent if h in self.couriers else 0) for h in hosts}
-        self._settle()
+    def _give(self, host: str) -> None:
+        if self.shares.members:
+            self.pushers[host].own(self.shares.mine(host), self.shares.owner(host).generation, self.shares.anew)
 
-    def _settle(self) -> None:
-        """ACTIVE is who is confirmed on its own host, by its agent too, and on every live host of its network: the dead
-        hold nobody up."""
-        for port_id, needs in list(self._waiting.items()):
-            port = self.picture.get("port", port_id)
-            if all(self._confirmed(host, *revisions, own=host == port.binding_host_id) for host, revisions in needs.items()):
-                del self._waiting[port_id]
-                self.statuses.set(port_id, "ERROR" if self._blamed(port_id) else "ACTIVE")
+    def _claimed(self, host: str, at: float) -> None:
+        """Its switches take changes from us only, since that moment: what was written until then is in the journal."""
+        self._untold[host] = at
+        if self._read_at < at:
+            self.look()
+        self._tell()
 
-    def _confirmed(self, host: str, revision: int, answers: int, own: bool) -> bool:
-        pusher, courier = self.pushers.get(host), self.couriers.get(host)
-        if own and courier and courier.realised < answers:
-            return False
-        if pusher is None or not pusher.live:
-            return not own
-        return pusher.realised >= max(revision, 1)
+    def _tell(self) -> None:
+        for host in [host for host, at in self._untold.items() if at <= self._read_at]:
+            del self._untold[host]
+            self.pushers[host].tell(self.engine.wanted[host], self.picture.revision)
+
 
     def _blame(self, host: str, bridge: str, refused: Sequence[tuple[Flow, str]]) -> None:
         """A flow that a switch does not take: say it as text, with whose it is."""
@@ -305,7 +329,7 @@ class Loop:
             self._errors[host, bridge, flow.key] = owners
             log.error("a switch refused a flow", host=host, bridge=bridge, flow=text(flow, TABLES), error=error,
                       owners=[f"{u.feature} of {u.id}" for u in owners])
-            self._consider(u.id for u in owners if self.picture.get("port", u.id))
+            self.confirmations.consider(u.id for u in owners if self.picture.get("port", u.id))
 
     def _differed(self, host: str, bridge: str, differ: Sequence[Difference]) -> None:
         """What was found on a switch, as text, with whose it is."""
@@ -314,6 +338,6 @@ class Loop:
             log.warning(SENTENCES[kind], host=host, bridge=bridge, flow=text(flow, TABLES), cookie=f"{cookie:#018x}",
                         owners=[f"{u.feature} of {u.id}" for u in self.engine.owners(host, bridge, flow)], **facts)
 
-    def _blamed(self, port_id: str) -> bool:
+    def blamed(self, port_id: str) -> bool:
         return any(unit.id == port_id for units in self._errors.values() for unit in units) or any(
             unit.id == port_id for unit in self.engine.failed)

@@ -16,7 +16,8 @@ class AgentSettings(Settings):
     section: ClassVar[str] = "agent"
     host: str = Field(description="Name of this host, unique in the cloud")
     cloud: str = Field("unryu", description="Name of the cloud: with the host's it makes the datapath ids")
-    controller_url: str = Field(description="Base URL of the controller's door for agents")
+    controller_url: str = Field(description="Base URLs of the controllers' doors for agents, separated by spaces: "
+                                "where one does not answer the next is asked")
     tls: Path = Field(Path(), description="Folder of host.pem and services-ca.pem; empty: $STATE/secrets/tls")
     openflow: list[str] = Field(description="OpenFlow targets for the bridges, such as ssl:100.64.0.1:6653")
     tunnel_ip: IPv4Address = Field(description="Address of this host's tunnel end")

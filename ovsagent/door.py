@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
-from ovsagent.answers.book import Book, Stale, Wrong
+from ovsagent.answers.book import Book, Outgrown, Stale, Wrong
 from ovsagent.ovsdb import Lost, Refused
 from ovsagent.vif import Problem
 from unryu import tls
@@ -81,6 +81,8 @@ class Door:
             (self.book.replace if verb == "PUT" else self.book.amend)(content)
         except Wrong as error:
             raise Problem(400, str(error)) from None
+        except Outgrown as error:
+            raise Problem(412, str(error)) from None
         except Stale as error:
             raise Problem(409, str(error)) from None
         return {"revision": self.book.revision}

@@ -27,13 +27,14 @@ TIMEOUT = 20.0
 
 
 @click.command()
-@click.option("--controller", required=True, metavar="HOST:PORT", help="The controller's door ([controller] listen there).")
+@click.option("--controller", "controllers", required=True, multiple=True, metavar="HOST:PORT",
+              help="The controller's door ([controller] listen there); of several controllers each, the first is asked.")
 @click.option("--token", required=True, help="From `unryu host token`; `-` reads it from the standard input.")
 @click.option("--name", metavar="NAME", help="Of this host (default: the machine's).")
 @click.option("--tunnel-ip", required=True, metavar="ADDRESS", help="Of this host's end of tunnels.")
 @click.option("--listen", metavar="ADDRESS[:PORT]", help="Of this agent's own door (default: the tunnels' address, 6681).")
 @click.option("--ovsdb", default="/run/openvswitch/db.sock", show_default=True, help="Socket of this host's ovsdb-server.")
-def join(controller: str, token: str, name: str | None, tunnel_ip: str, listen: str | None, ovsdb: str) -> None:
+def join(controllers: tuple[str, ...], token: str, name: str | None, tunnel_ip: str, listen: str | None, ovsdb: str) -> None:
     """Make this machine a host of a cloud: a certificate and settings, in the state folder.
 
     The token says by whom the controller must be vouched for: nobody else is told it.
@@ -45,11 +46,12 @@ def join(controller: str, token: str, name: str | None, tunnel_ip: str, listen: 
     from unryu.files import write_private
     from unryu.tls import authority
 
+    controller = controllers[0]
     fingerprint, _, secret = (sys.stdin.read().strip() if token == "-" else token).partition(".")
     name = name or socket.gethostname()
     folder, settings = authority.home(), state_dir() / "unryu.toml"
     words = {
-        "name": name, "url": f"https://{controller}", "tunnel_ip": tunnel_ip, "ovsdb": ovsdb,
+        "name": name, "url": " ".join(f"https://{one}" for one in controllers), "tunnel_ip": tunnel_ip, "ovsdb": ovsdb,
         "listen": listen if listen and ":" in listen else f"{listen or tunnel_ip}:6681",
     }
     held = tomllib.loads(settings.read_text()) if settings.exists() else {}
@@ -65,7 +67,7 @@ def join(controller: str, token: str, name: str | None, tunnel_ip: str, listen: 
     answer = _ask(tls.Identity(None, ours), controller, "/join", {"token": secret, "host": name, "request": request})
     authority.write_identity(folder / "host.pem", tls.of_host(name), key, answer["certificate"])
     if "agent" not in held:
-        openflow = [f"ssl:{controller.rpartition(':')[0]}:{answer['openflow']}"]
+        openflow = [f"ssl:{one.rpartition(':')[0]}:{answer['openflow']}" for one in controllers]
         section = FILE.format(**{word: json.dumps(value) for word, value in words.items()}, openflow=json.dumps(openflow))
         write_private(settings, (settings.read_text() + "\n" if held else "") + section)
     click.echo(f"{name} is a host of the cloud at {controller}: `unryu serve agent` makes it one that works.")
@@ -86,8 +88,14 @@ def renew() -> None:
     folder = settings.tls if settings.tls != Path() else state_dir() / "secrets" / "tls"
     mine, ours = folder / "host.pem", authority.certificate(folder, authority.SERVICES)
     key, request = authority.request()
-    controller = urlsplit(settings.controller_url).netloc
-    answer = _ask(tls.Identity(mine, ours), controller, f"/renew/{settings.host}", {"request": request})
+    *others, last = (urlsplit(url).netloc for url in settings.controller_url.split())
+    for controller in (*others, last):
+        try:
+            answer = _ask(tls.Identity(mine, ours), controller, f"/renew/{settings.host}", {"request": request})
+            break
+        except click.ClickException:
+            if controller == last:
+                raise
     authority.write_identity(mine, tls.of_host(settings.host), key, answer["certificate"])
     if authority.fingerprint(answer["authority"]) and answer["authority"] != ours.read_text():  # it has a successor
         write_private(ours, answer["authority"])

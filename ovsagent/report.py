@@ -7,9 +7,11 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
+from zlib import crc32
 
 from ovsagent.bridges import NONE, ofports
 from ovsagent.ovsdb import Row, Tables
@@ -21,7 +23,7 @@ Report = dict[str, Any]
 
 HEARTBEAT = 5.0
 RETRY = (0.05, 1.0)     # seconds from one attempt to the next: at first, and at most
-TIMEOUT = 5.0
+TIMEOUT = 2.0           # for an answer: then another controller is asked
 HEADERS = {"Content-Type": "application/json"}
 MAX_ANSWER = 1 << 20    # bytes: 10,000 peers are 200 kB
 
@@ -72,10 +74,13 @@ class Unwelcome(Exception):
 class Reporter:
     """One thread, one kept-alive connection, and always the latest state: what was missed meanwhile does not matter."""
 
-    def __init__(self, url: str, host: str, identity: tls.Identity, on_taken: Callable[[Report], None]) -> None:
-        """`on_taken` is called with the answer whenever the controller has taken a whole report."""
-        where = urlsplit(url)
-        self.path = f"{where.path.rstrip('/')}/agents/{host}"
+    def __init__(self, urls: str, host: str, identity: tls.Identity, on_taken: Callable[[Report], None]) -> None:
+        """Reports are rows: whichever controller takes them. `on_taken` is called with the answer whenever one has taken a whole
+        report."""
+        doors = [urlsplit(url) for url in urls.split()]
+        self._lines = deque((tls.Line(door.netloc, identity, tls.CONTROLLER, TIMEOUT), f"{door.path.rstrip('/')}/agents/{host}")
+                            for door in doors)
+        self._lines.rotate(crc32(host.encode()))  # not all hosts to the same
         self.on_taken = on_taken
         self.taken = False                      # the controller took the last report
         self.sent = {"PUT": 0, "PATCH": 0}
@@ -83,7 +88,6 @@ class Reporter:
         self._latest: Report | None = None
         self._told: Report | None = None        # what the controller knows; None: tell all of it
         self._whole_at = 0.0
-        self._connection = tls.Line(where.netloc, identity, tls.CONTROLLER, TIMEOUT)
         self._ear, self._bell = socket.socketpair()
         self._again, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="report", daemon=True)
@@ -116,6 +120,7 @@ class Reporter:
                 self._rest()
             except (OSError, http.client.HTTPException, Unwelcome) as error:
                 self._hang_up()
+                self._lines.rotate(-1)
                 self.taken = False
                 self.failures += 1
                 if not said:
@@ -144,8 +149,9 @@ class Reporter:
     def _request(self, verb: str, body: Report) -> Report | None:
         """The answer; None to differences that the controller cannot take, since it does not know us."""
         self.sent[verb] += 1
-        self._connection.request(verb, self.path, json.dumps(body, separators=(",", ":")).encode(), HEADERS)
-        answer = self._connection.getresponse()
+        line, path = self._lines[0]
+        line.request(verb, path, json.dumps(body, separators=(",", ":")).encode(), HEADERS)
+        answer = line.getresponse()
         text = answer.read(MAX_ANSWER).decode(errors="replace")
         if verb == "PATCH" and answer.status in (404, 409):
             return None
@@ -154,12 +160,12 @@ class Reporter:
         except ValueError:
             content = None
         if answer.status >= 400 or not isinstance(content, dict):
-            raise Unwelcome(f"{verb} {self.path}: {answer.status} {text[:1000]}")
+            raise Unwelcome(f"{verb} {path}: {answer.status} {text[:1000]}")
         return content
 
     def _rest(self) -> None:
         """Until there is news, a heartbeat is due, or the controller goes away: its successor must hear all of it."""
-        line = self._connection.sock
+        line = self._lines[0][0].sock
         due = max(0.0, self._whole_at + HEARTBEAT - time.monotonic()) if self._latest else HEARTBEAT
         heard = select.select([self._ear, *filter(None, [line])], [], [], due)[0]
         if self._ear in heard:
@@ -169,5 +175,5 @@ class Reporter:
             self._stopping.wait(RETRY[0])
 
     def _hang_up(self) -> None:
-        self._connection.close()
+        self._lines[0][0].close()
         self._told = None

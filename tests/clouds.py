@@ -17,14 +17,15 @@ BIN = Path(sys.executable).parent  # not resolved: the environment's, whatever P
 class RunningCloud:
     """`with RunningCloud(hosts=2) as cloud: cloud.openstack("network", "create", "blue")`"""
 
-    def __init__(self, hosts: int = 2, state: Path | None = None, database: str = "") -> None:
+    def __init__(self, hosts: int = 2, state: Path | None = None, database: str = "", controllers: int = 1) -> None:
         self.hosts = hosts
+        self.controllers = controllers
         self.database = database
         self.state = state or Path(tempfile.mkdtemp(prefix="unryu-"))
 
     def __enter__(self) -> "RunningCloud":
         try:
-            self.unryu("up", "--hosts", str(self.hosts), "--database", self.database)
+            self.unryu("up", "--hosts", str(self.hosts), "--database", self.database, "--controllers", str(self.controllers))
         except BaseException:
             for log in sorted((self.state / "log").glob("*.log")):
                 print(f"--- {log}\n{log.read_text()[-2000:]}")

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from topology.cloud import Cloud, Host
+from topology.cloud import Cloud, Controller, Host
 from topology.credentials import of
 from unryu import tls
 
@@ -59,14 +59,14 @@ def agent(host: Host, method: str, path: str, body: Any = None) -> Any:
     return _door(host.cloud, method, f"https://{host.door}{path}", tls.of_host(host.name), body)
 
 
-def controller(cloud: Cloud, path: str) -> Any:
-    return _door(cloud, "GET", f"{cloud.controller_url}{path}", tls.CONTROLLER)
+def controller(one: Controller, path: str) -> Any:
+    return _door(one.cloud, "GET", f"{one.url}{path}", tls.CONTROLLER, timeout=3)
 
 
-def _door(cloud: Cloud, method: str, url: str, peer: str, body: Any = None) -> Any:
+def _door(cloud: Cloud, method: str, url: str, peer: str, body: Any = None, timeout: float = 10) -> Any:
     """As the lab, and of nobody but `peer`."""
     try:
-        line = tls.Line(urlsplit(url).netloc, identity(cloud), peer, 10)
+        line = tls.Line(urlsplit(url).netloc, identity(cloud), peer, timeout)
     except OSError as error:
         raise Refused(f"The certificates of this cloud cannot be read: {error}.") from None
     return call(method, url, body, line=line)[0]
@@ -83,8 +83,21 @@ def identity(cloud: Cloud) -> tls.Identity:
 
 
 def switches(cloud: Cloud) -> list[dict[str, Any]]:
-    """Every switch that the controller knows: connected, and how far what is wanted is realised."""
-    return list(controller(cloud, "/switches"))
+    """Every switch: connected, and how far what is wanted is realised, as its host's own controller says; as another one does
+    while that one is silent."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    refusals = []
+    for one in cloud.controllers():
+        try:
+            for switch in controller(one, "/switches"):
+                place = switch["host"], switch["bridge"]
+                if switch["mine"] or place not in found:
+                    found[place] = switch
+        except Refused as error:
+            refusals.append(error)
+    if len(refusals) == len(cloud.controllers()):
+        raise refusals[0]
+    return [switch for _, switch in sorted(found.items())]
 
 
 class Network:

@@ -42,10 +42,12 @@ def _root() -> None:
 @click.command()
 @click.option("--hosts", type=click.IntRange(1, 1000), help="How many emulated hosts: 2 at first; more may be added.")
 @click.option("--database", metavar="URL", default="", help="Of an empty PostgreSQL, for a new cloud; SQLite otherwise.")
+@click.option("--controllers", type=click.IntRange(1, 9), default=1, show_default=True,
+              help="How many controllers share the hosts of a new cloud; more than one need a PostgreSQL.")
 @click.option("--timeout", type=float, default=60, show_default=True, help="Seconds to wait until all is ready.")
 @state
 @output
-def up(hosts: int | None, database: str, timeout: float, output: str) -> None:
+def up(hosts: int | None, database: str, controllers: int, timeout: float, output: str) -> None:
     """Raise a cloud, or make whole the one that runs.
 
     What lives is left alone; what is missing is started.
@@ -56,7 +58,7 @@ def up(hosts: int | None, database: str, timeout: float, output: str) -> None:
     began = time.monotonic()
     cloud = _cloud()
     with _progress(output) as say:
-        timings = raise_cloud(cloud, hosts, timeout, say, database)
+        timings = raise_cloud(cloud, hosts, timeout, say, database, controllers)
     took = time.monotonic() - began
     if output != "table":
         names = [host.name for host in cloud.hosts()]
@@ -135,7 +137,7 @@ def status(output: str) -> None:
     ]
     complaint, switches = "", []
     try:
-        columns = ("host", "bridge", "connected", "wanted", "realised")
+        columns = ("host", "bridge", "controller", "connected", "wanted", "realised")
         switches = [{name: switch.get(name) for name in columns} for switch in api.switches(cloud)]
     except click.ClickException as error:
         complaint = f"The controller does not answer: {error.message}"

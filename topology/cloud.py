@@ -46,7 +46,44 @@ listen = "{controller}:6680"
 
 [database]
 url = "{database}"
+
+[lab]
+controllers = {controllers}
 """
+
+
+@dataclass(frozen=True)
+class Controller:
+    """One of the controllers that share a cloud's hosts; of most clouds the only one."""
+
+    cloud: "Cloud"
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Of its process too."""
+        return "controller" if self.number == 1 else f"controller-{self.number}"
+
+    @property
+    def address(self) -> str:
+        """On the management network: its own, so that each can be cut off alone."""
+        return str(self.cloud.network[self.number])
+
+    @property
+    def openflow(self) -> str:
+        return self._at("openflow")
+
+    @property
+    def listen(self) -> str:
+        return self._at("listen")
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.listen}"
+
+    def _at(self, what: str) -> str:
+        first = self.cloud.settings["controller"][what]
+        return first if self.number == 1 else f"{self.address}:{first.rpartition(':')[2]}"
 
 
 @dataclass(frozen=True)
@@ -158,17 +195,13 @@ class Cloud:
         return f"{self.url}/identity/v3"
 
     @property
-    def controller(self) -> str:
-        """The controller's own address: hosts reach it there."""
-        return self.settings["controller"]["openflow"].split(":")[0]
-
-    @property
-    def controller_url(self) -> str:
-        return f"https://{self.settings['controller']['listen']}"
-
-    @property
     def network(self) -> ipaddress.IPv4Network:
-        return ipaddress.IPv4Network(f"{self.controller}/{PREFIX}", strict=False)
+        """The management network: hosts reach the controllers there."""
+        first = self.settings["controller"]["openflow"].split(":")[0]
+        return ipaddress.IPv4Network(f"{first}/{PREFIX}", strict=False)
+
+    def controllers(self) -> list[Controller]:
+        return [Controller(self, number) for number in range(1, 1 + int(self.settings.get("lab", {}).get("controllers", 1)))]
 
     def password(self, user: str) -> str:
         path = self.state / "secrets" / f"{user}-password"
@@ -187,7 +220,7 @@ class Cloud:
                 return host
         raise click.ClickException(f"No host {name} here; there are {', '.join(h.name for h in self.hosts())}.")
 
-    def make(self, database: str = "") -> None:
+    def make(self, database: str = "", controllers: int = 1) -> None:
         """Write what a new cloud needs before anything of it runs; an existing one is left as it is.
 
         `database` is the URL of a PostgreSQL that is there and empty; without one, SQLite in the state folder.
@@ -198,12 +231,16 @@ class Cloud:
                 f"has {len(bytes(self.state))}."
             )
         if not self.exists:
+            if controllers > 1 and not database:
+                raise click.ClickException("Several controllers share a PostgreSQL: name an empty one with --database.")
             if self.state.exists() and any(self.state.iterdir()) and not self.remains:
                 raise click.ClickException(f"{self.state} holds something that is no cloud of ours; choose another.")
             api, controller = f"127.0.0.1:{self._free_port()}", self._free_network()[1]
-            text = FILE.format(api=api, controller=controller, database=database)
+            text = FILE.format(api=api, controller=controller, database=database, controllers=controllers)
             self.state.mkdir(parents=True, exist_ok=True)
             write_private(self.file, text)
+        elif controllers > 1 and controllers != len(self.controllers()):
+            raise click.ClickException(f"This cloud was made with {len(self.controllers())} controllers; {self.file} says so.")
         elif database:
             raise click.ClickException(f"This cloud has its database already: {self.file} says which.")
         for folder in ("hosts", "log", "run", "guests"):

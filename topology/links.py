@@ -39,7 +39,8 @@ def wire_cloud(cloud: Cloud) -> None:
         _batch(f"link add br0 mtu {UNDERLAY_MTU} type bridge", "link set br0 up", namespace=underlay(cloud))
     if management(cloud) not in _links():
         _batch(f"link add {management(cloud)} type bridge")
-    _batch(f"addr replace {cloud.controller}/{PREFIX} dev {management(cloud)}", f"link set {management(cloud)} up")
+    addresses = [f"addr replace {one.address}/{PREFIX} dev {management(cloud)}" for one in cloud.controllers()]
+    _batch(*addresses, f"link set {management(cloud)} up")
 
 
 def wire_host(host: Host) -> None:

@@ -49,7 +49,10 @@ class Found:
 
 def wanted(cloud: Cloud) -> list[Process]:
     ready = cloud.state / "run" / "prepared"
-    services = [Process(name, python("serve", name), cloud.environment(name), ready) for name in ("api", "controller")]
+    services = [Process("api", python("serve", "api"), cloud.environment("api"), ready)]
+    services += [Process(one.name, python("serve", "controller"), {
+        **cloud.environment(one.name), "UNRYU_CONTROLLER_NAME": one.name, "UNRYU_CONTROLLER_OPENFLOW": one.openflow,
+        "UNRYU_CONTROLLER_LISTEN": one.listen}, ready) for one in cloud.controllers()]
     next_one = Process(SUCCESSOR, succession(cloud), cloud.environment(SUCCESSOR), cloud.state / "run")
     return [*services, next_one, *(process for host in cloud.hosts() for process in _of_host(host))]
 
@@ -87,9 +90,9 @@ def _of_host(host: Host) -> list[Process]:
             "agent", host.ovsdb, *python("serve", "agent"),
             UNRYU_AGENT_CLOUD=cloud.name,
             UNRYU_AGENT_HOST=host.name,
-            UNRYU_AGENT_CONTROLLER_URL=cloud.controller_url,
+            UNRYU_AGENT_CONTROLLER_URL=" ".join(one.url for one in cloud.controllers()),
             UNRYU_AGENT_TLS=str(host.tls),
-            UNRYU_AGENT_OPENFLOW=json.dumps([f"ssl:{cloud.settings['controller']['openflow']}"]),
+            UNRYU_AGENT_OPENFLOW=json.dumps([f"ssl:{one.openflow}" for one in cloud.controllers()]),
             UNRYU_AGENT_TUNNEL_IP=host.tunnel_ip,
             UNRYU_AGENT_OVSDB=str(host.ovsdb),
             UNRYU_AGENT_LISTEN=host.door,

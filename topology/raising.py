@@ -22,7 +22,7 @@ FIRST_HOSTS = 2
 
 
 def raise_cloud(
-    cloud: Cloud, hosts: int | None, patience: float, say: Callable[[str], None], database: str = ""
+    cloud: Cloud, hosts: int | None, patience: float, say: Callable[[str], None], database: str = "", controllers: int = 1
 ) -> dict[str, float]:
     """Make whole what is wanted, from any state; returns seconds until each part was there."""
     began = time.monotonic()
@@ -31,7 +31,7 @@ def raise_cloud(
     def reached(part: str) -> None:
         timings[part] = round(time.monotonic() - began, 2)
 
-    cloud.make(database)
+    cloud.make(database, controllers)
     with _alone(cloud):
         there = len(cloud.hosts())
         say(f"Wiring {max(hosts or FIRST_HOSTS, there)} hosts")
@@ -53,7 +53,8 @@ def raise_cloud(
     deadline = began + patience
     _await("api", partial(api.call, "GET", f"{cloud.url}/readyz"), cloud, deadline, say)
     reached("api")
-    _await("controller", partial(api.controller, cloud, "/readyz"), cloud, deadline, say)
+    for one in cloud.controllers():
+        _await(one.name, partial(api.controller, one, "/readyz"), cloud, deadline, say)
     for host in cloud.hosts():
         _await(f"{host.name}/agent", partial(api.agent, host, "GET", "/health"), cloud, deadline, say)
         _await(f"{host.name}/ovs-vswitchd", partial(_connected, host), cloud, deadline, say)

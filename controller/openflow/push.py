@@ -25,11 +25,15 @@ class PushFailed(Exception):
     """The switch refused the change as a whole; nothing was applied."""
 
 
+class Deposed(Exception):
+    """The switch has another master: it is no longer ours to write to."""
+
+
 def push(connection: Connection, add: list[Entry], delete: list[Entry], timeout: float = 10.0) -> list[Refused]:
     """Add, then delete, in one atomic bundle. What the switch refuses is left out and given back; the rest is applied.
 
-    `timeout` is how long the switch may take for any one answer. Raises ConnectionLost, NoAnswer or PushFailed; the
-    first two leave open whether the change was applied, which reading back tells.
+    `timeout` is how long the switch may take for any one answer. Raises ConnectionLost, NoAnswer, Deposed or PushFailed;
+    the first two leave open whether the change was applied, which reading back tells.
     """
     refused: list[Refused] = []
     while add or delete:
@@ -55,6 +59,8 @@ def _attempt(connection: Connection, add: list[Entry], delete: list[Entry], time
             while (message := replies.next(timeout)).type == wire.ERROR or message.xid != xid:
                 if message.type != wire.ERROR:
                     continue  # the bundle is open
+                if wire.reason(message.data) == wire.IS_SLAVE:
+                    raise Deposed(f"switch {connection} has another master")
                 error = wire.complaint(message.data)
                 if message.xid < bundle:
                     errors[message.xid - first] = error

@@ -13,6 +13,8 @@ from controller.flow import Flow
 
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REPLY = 0, 1, 2, 3, 4, 6
 OPEN, COMMIT, DISCARD = 0, 4, 6  # what to do with a bundle; a reply is one more
+MASTER, SLAVE = 2, 3
+IS_SLAVE, STALE = (1, 10), (11, 0)  # error type and code
 ADD, DELETE_STRICT = 0, 4
 
 _ONF = 0x4F4E4600
@@ -21,6 +23,7 @@ _VERSION = 4
 _PADDING = [bytes(-length % 8) for length in range(8)]
 
 HEADER = Struct(">BBHI")
+_ROLE = Struct(">BBHII4xQ").pack
 _BUNDLE_CONTROL = Struct(">BBHIIIIHH").pack
 _FLOW_STATS_REQUEST = Struct(">BBHIHH4xB3xII4xQQHH4x").pack
 # A bundle-add header and the flow-mod in it, up to the OXM list: header, ONF part, header, cookie and mask, table,
@@ -53,6 +56,10 @@ def echo_request(xid: int) -> bytes:
 
 def echo_reply(request: bytes) -> bytes:
     return request[:1] + bytes([ECHO_REPLY]) + request[2:]
+
+
+def role_request(xid: int, role: int, generation: int) -> bytes:
+    return _ROLE(_VERSION, 24, 24, xid, role, generation)
 
 
 def bundle_control(xid: int, bundle: int, what: int) -> bytes:
@@ -117,9 +124,14 @@ _EXTENDED = {
 }
 
 
+def reason(error: bytes) -> tuple[int, int]:
+    """Type and code of an error message."""
+    return int.from_bytes(error[8:10], "big"), int.from_bytes(error[10:12], "big")
+
+
 def complaint(error: bytes) -> str:
     """What an error message says, in words."""
-    kind, code = int.from_bytes(error[8:10], "big"), int.from_bytes(error[10:12], "big")
+    kind, code = reason(error)
     if kind == 0xFFFF:
         return _EXTENDED.get(code, f"error {code} of an OpenFlow extension")
     names = (ofproto_v1_3.ofp_error_type_to_str(kind), ofproto_v1_3.ofp_error_code_to_str(kind, code))

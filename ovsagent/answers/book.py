@@ -17,6 +17,10 @@ class Stale(Exception):
     """A difference to a book that is not ours."""
 
 
+class Outgrown(Exception):
+    """A word of a controller that another has succeeded: it slept, say, and does not know."""
+
+
 class Wrong(Exception):
     """What came is no book."""
 
@@ -25,6 +29,8 @@ class Book:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.revision = 0
+        self.generation = 0
+        """The greatest of a controller that has spoken here."""
         self.changes = 0
         """How often it became another one: who sleeps over it looks whether it moved."""
         self.mended = 0
@@ -45,6 +51,8 @@ class Book:
     def replace(self, content: Any) -> None:
         """All of it."""
         with self._lock:
+            _checked(content)
+            self._heed(content)
             before = self.revision, self.answers
             self._become(content)
             if before[0] == self.revision != 0 and before[1] != self.answers:
@@ -57,15 +65,23 @@ class Book:
         """What differs since the revision that it names."""
         with self._lock:
             revision, answers = _checked(content)
+            self._heed(content)
             if content.get("since") != self.revision:
                 raise Stale(f"this book is of revision {self.revision}, not {content.get('since')}")
             changed = {key: entry for key, entry in {**self.answers, **answers}.items() if entry is not None}
+            self.generation = content.get("generation", 0)
             self.revision, self.answers = revision, changed  # a new one: who reads the old one reads on undisturbed
             self.changes += 1
             self._save()
 
+    def _heed(self, content: Any) -> None:
+        generation = content.get("generation", 0)
+        if generation < self.generation:
+            raise Outgrown(f"a controller of generation {self.generation} has this book; yours is {generation}")
+
     def _become(self, content: Any) -> None:
         revision, answers = _checked(content)
+        self.generation = content.get("generation", 0)
         self.revision, self.answers = revision, {key: entry for key, entry in answers.items() if entry is not None}
         self.changes += 1
 
@@ -83,12 +99,13 @@ class Book:
 
     def _content(self) -> str:
         answers = [[*key, entry] for key, entry in self.answers.items()]
-        return json.dumps({"revision": self.revision, "answers": answers}, separators=(",", ":"))
+        content = {"generation": self.generation, "revision": self.revision, "answers": answers}
+        return json.dumps(content, separators=(",", ":"))
 
 
 def _checked(content: Any) -> tuple[int, dict[Key, Entry | None]]:
     match content:
-        case {"revision": int(revision), "answers": list(answers)}:
+        case {"revision": int(revision), "answers": list(answers)} if isinstance(content.get("generation", 0), int):
             pass
         case _:
             raise Wrong("a book has a revision and answers")

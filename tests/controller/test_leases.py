@@ -4,13 +4,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from controller import leases
-from controller.leases import LIFE, Lease, Member, NameTaken, Shares
+from controller.leases import LIFE, NOBODYS, Lease, Member, NameTaken, Shares
 from tests.postgres import Postgres
 from unryu.db import Database, upgrade
 from unryu.errors import Unavailable
@@ -230,5 +229,5 @@ def test_a_member_keeps_its_hosts_whatever_its_place_in_the_list() -> None:
     shares = [Shares(me, {name: Member(name, "", 1) for name in order}) for me, order in (("c1", names), ("c2", names[::-1]))]
     assert all(shares[0].owner(host) == shares[1].owner(host) for host in HOSTS)
     assert all(shares[0].mine(host) != (shares[0].owner(host).name != "c1") for host in HOSTS)
-    unknown: Any = Shares("x", {"x": Member("x", "", 0)})
-    assert unknown.mine("h1") and unknown.mine("")
+    alone = Shares("x", {"x": Member("x", "", 0)})
+    assert alone.mine("h1") and alone.mine("") and not NOBODYS.mine("h1")

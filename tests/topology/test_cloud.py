@@ -24,7 +24,7 @@ def test_names_fit_a_link_and_belong_to_the_path() -> None:
 
 def test_addresses_come_from_one_network(cloud: Cloud) -> None:
     hosts = [Host(cloud, number) for number in (1, 2, 1000)]
-    assert len({host.address for host in hosts} | {cloud.controller}) == 4
+    assert len({host.address for host in hosts} | {one.address for one in cloud.controllers()}) == 4
     assert len({host.tunnel_ip for host in hosts}) == 3
     assert cloud.url.startswith("http://127.0.0.1:")
 
