@@ -16,6 +16,7 @@ drill: setup  ## the random drills at full count
 	@UNRYU_HISTORIES=200 $(PYTHON) -m pytest -s tests/controller/test_history.py
 	@UNRYU_RACES=2000 $(PYTHON) -m pytest -s tests/controller/test_races.py
 	@UNRYU_MATRICES=200 $(PYTHON) -m pytest -s tests/groups/test_matrix.py
+	@UNRYU_FAULTS=1 $(PYTHON) -m pytest -s tests/test_faults.py
 
 check: setup  ## the quick loop: style, types, and what needs no switch
 	@.venv/bin/ruff check

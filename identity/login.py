@@ -39,8 +39,10 @@ class Login:
         """A token without scope, for who has shown who he is."""
         now = self.clock()
         if identity.methods == ["password"] and identity.password:
-            user_id = self.check(identity.password.user)
-            return Token(user_id=user_id, methods=("password",), scope=UNSCOPED, issued=now, expires=now + self.lifetime,
+            user = self.check(identity.password.user)
+            # Were the password changed by a clock that was ahead, no token would be good until that time has come.
+            issued = max(now, (user.tokens_since + 1) / 1000)
+            return Token(user_id=user.id, methods=("password",), scope=UNSCOPED, issued=issued, expires=now + self.lifetime,
                          audit_ids=(_audit_id(),))
         if identity.methods == ["token"] and identity.token:
             earlier = self.keys.open(identity.token.id)
@@ -53,8 +55,8 @@ class Login:
                            audit_ids=(_audit_id(), earlier.audit_ids[-1]))
         raise Unauthorized("Give one method, password or token, and what it needs.")
 
-    def check(self, given: forms.User) -> str:
-        """The id of the user whose password this is; else 401, in the same words and time for all reasons."""
+    def check(self, given: forms.User) -> Any:
+        """The user whose password this is; else 401, in the same words and time for all reasons."""
         with self.database.reading() as tx:
             user = _find(tx, "user", given)
             domain = user and tx.get("domain", user.domain_id)
@@ -64,7 +66,7 @@ class Login:
         right = matches(given.password, user and user.password_hash)
         if right and user.enabled and domain.enabled:
             self.guessing.right(key)
-            return str(user.id)
+            return user
         self.guessing.wrong(key)
         log.warning("login refused", user=user and user.id)
         raise Unauthorized(WRONG)

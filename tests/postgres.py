@@ -26,8 +26,7 @@ class Postgres:
         self._count = 0
         try:
             self._run("initdb", "-D", f"{self.folder}/data", "-A", "trust", "-U", "postgres", "--no-sync")
-            options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
-            self._run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
+            self.start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -37,8 +36,15 @@ class Postgres:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
-            self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "stop")
+            self.stop()
         shutil.rmtree(self.folder)
+
+    def start(self) -> None:
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
+        self._run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "stop")
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:

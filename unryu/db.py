@@ -123,7 +123,8 @@ class Database:
             if what not in self._silent:
                 self._silent.add(what)
                 log.error(f"the database cannot be {what}; asking again until it can", error=_first_line(error))
-            raise Unavailable(f"The database does not answer: {_first_line(error)}") from error
+            # Where a server is and who we are to it is nobody's business; what SQLite says is "database or disk is full".
+            raise Unavailable(f"The database does not answer{f': {_first_line(error)}' if self.sqlite else ''}.") from error
         except sa.exc.InternalError as error:
             if getattr(error.orig, "sqlstate", None) != STOOD_STILL:
                 raise

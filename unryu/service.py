@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
@@ -113,7 +114,7 @@ def ask_over_http(url: str) -> Callable[[str], dict[str, Any] | None]:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return _token(answer.status, answer.read())
         except urllib.error.HTTPError as error:
-            return _token(error.code, b"")
+            return _token(error.code, error.read())
         except OSError as error:
             raise Unavailable(f"The identity service does not answer: {error}.") from error
 
@@ -130,6 +131,8 @@ def _token(status: int, body: bytes) -> dict[str, Any] | None:
         return json.loads(body)["token"]
     if status in (401, 403, 404):
         return None
+    with suppress(ValueError, KeyError, TypeError):  # its own reason is of more use
+        raise Unavailable(json.loads(body)["error"]["message"])
     raise Unavailable("The identity service could not say whose token this is.")
 
 

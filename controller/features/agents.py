@@ -46,10 +46,10 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
             "datapaths": r.datapaths}} for r in records}
 
     def age(self, now: datetime) -> float:
-        """Seconds since its last heartbeat."""
+        """Seconds since its last heartbeat. (One that is still to come was made before the clock was set back.)"""
         if not self.heartbeat_timestamp:
             return float("inf")
-        return (now - datetime.fromisoformat(self.heartbeat_timestamp).replace(tzinfo=UTC)).total_seconds()
+        return abs((now - datetime.fromisoformat(self.heartbeat_timestamp).replace(tzinfo=UTC)).total_seconds())
 
 
 class Vif(Resource, kind="vif", service="network", path=None, without=("project_id", "name", "description", "tags"),

@@ -272,3 +272,12 @@ def test_a_user_changes_his_own_password(identity: Identity) -> None:
     assert identity.call("POST", path, demo, words).status_code == 204
     assert identity.login("demo", old).status_code == 401 and identity.login("demo", "new").status_code == 201
     assert identity.call("GET", "/auth/projects", demo).status_code == 401
+
+
+def test_a_password_changed_by_a_clock_that_was_ahead_shuts_nobody_out(identity: Identity) -> None:
+    earlier = identity.token("demo")
+    with identity.database.transaction() as tx:
+        [demo] = tx.where("user", name="demo")
+        tx.update(demo, tokens_since=int((time.time() + 3600) * 1000))
+    assert identity.call("GET", "/auth/projects", earlier).status_code == 401
+    assert identity.call("GET", "/auth/projects", identity.token("demo")).status_code == 200

@@ -19,7 +19,7 @@ from unryu.errors import BadRequest
 from unryu.files import write_private
 
 SERVICES, HOSTS = "services", "hosts"
-SKEW = timedelta(minutes=5)  # how far behind the clock of another machine may be
+SKEW = timedelta(days=1)  # how far behind another machine's clock may be, or ours when somebody sets it right
 CENTURY = 3650 * 86400.0  # seconds an authority lives: ten years; docs/deploy.md says how it is followed by another
 
 
