@@ -98,7 +98,7 @@ def down(keep: bool) -> None:
 
     _root()
     cloud = _cloud()
-    watchers = (processes.SUCCESSOR, processes.SUPERVISOR)  # first, or they would start again what we end
+    watchers = (*processes.SUCCESSORS, processes.SUPERVISOR)  # first, or they would start again what we end
     supervisors = [one for one in processes.find(cloud) if one.process in watchers]
     processes.end((one.pid for one in supervisors), patience=0.5)
     ended = len(supervisors)

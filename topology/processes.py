@@ -16,7 +16,8 @@ from pathlib import Path
 from topology.cloud import Cloud, Host, python
 
 SUPERVISOR = "supervisor"
-SUCCESSOR = "successor"  # of the supervisor, which keeps it alive as it does the others
+# Who is the supervisor next, and who if that one is killed before it has started others. It keeps them alive as it does all.
+SUCCESSORS = ("successor-1", "successor-2")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def wanted(cloud: Cloud) -> list[Process]:
     services += [Process(one.name, python("serve", "controller"), {
         **cloud.environment(one.name), "UNRYU_CONTROLLER_NAME": one.name, "UNRYU_CONTROLLER_OPENFLOW": one.openflow,
         "UNRYU_CONTROLLER_LISTEN": one.listen}, ready) for one in cloud.controllers()]
-    next_one = Process(SUCCESSOR, succession(cloud), cloud.environment(SUCCESSOR), cloud.state / "run")
-    return [*services, next_one, *(process for host in cloud.hosts() for process in _of_host(host))]
+    line = [Process(name, succession(cloud), cloud.environment(name), cloud.state / "run") for name in SUCCESSORS]
+    return [*services, *line, *(process for host in cloud.hosts() for process in _of_host(host))]
 
 
 def succession(cloud: Cloud) -> tuple[str, ...]:

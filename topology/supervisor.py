@@ -3,7 +3,7 @@
 It holds nothing that would be lost with it: what it starts goes on without it, and its successor finds all that by the
 environment (topology/processes.py) and watches it through pidfds, which do not ask for parenthood.
 
-That successor is one of the processes it keeps alive: flock(1), a megabyte, which waits for the lock that the supervisor
+Successors are among the processes it keeps alive: each is flock(1), a megabyte, which waits for the lock that the supervisor
 holds as long as it lives, and then becomes the next one (docs/decisions/0016-who-watches-the-watcher.md).
 """
 
@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from topology.cloud import Cloud
-from topology.processes import SUCCESSOR, SUPERVISOR, Found, Process, end, find, succession, wanted
+from topology.processes import SUCCESSORS, SUPERVISOR, Found, Process, end, find, succession, wanted
 
 BACKOFF = (0.1, 5.0)  # seconds before the second start, and at most
 STEADY = 10.0  # seconds; who lived longer is started again at once
@@ -163,15 +163,15 @@ def ensure(cloud: Cloud) -> bool:
     for one in living:
         with suppress(ProcessLookupError):
             os.kill(one.pid, signal.SIGHUP)
-    if living or find(cloud, SUCCESSOR):  # a successor alone is about to be the supervisor: it looks at everything
+    if living or any(find(cloud, name) for name in SUCCESSORS):  # one of those is about to be it, and looks at everything
         return False
-    _spawn(cloud, SUCCESSOR, succession(cloud), cloud.environment(SUCCESSOR))
+    _spawn(cloud, SUCCESSORS[0], succession(cloud), cloud.environment(SUCCESSORS[0]))
     return True
 
 
 def _spawn(cloud: Cloud, name: str, command: tuple[str, ...], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """In a session of its own, writing to its own log: it needs us for nothing from here on."""
-    book = (SUPERVISOR if name == SUCCESSOR else name).replace("/", "-")  # it will be one and the same
+    book = (SUPERVISOR if name in SUCCESSORS else name).replace("/", "-")  # it will be one and the same
     with (cloud.state / "log" / f"{book}.log").open("ab") as log:
         return subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",

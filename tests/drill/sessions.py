@@ -1,0 +1,70 @@
+"""What guests do while the cloud's processes come and go: a paced TCP stream and new connections, run as a program in a guest.
+
+    python -m tests.drill.sessions serve 0.0.0.0        python -m tests.drill.sessions use ADDRESS
+
+The user says on SIGTERM, as JSON, what it has seen.
+"""
+
+import json
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+
+PORT = 7000
+EVERY = 0.01  # seconds; what is sent each time is far from what the link carries, so that a retransmission is a lost packet
+PIECE = bytes(2000)
+# Of Linux's struct tcp_info: tcpi_total_retrans and tcpi_dsack_dups. A busy machine makes TCP ask twice; what came twice was
+# not lost, and its receiver says so.
+_SENT_AGAIN = struct.Struct("100xI112xI")
+
+
+def serve(address: str) -> None:
+    with socket.create_server((address, PORT), backlog=64) as listener:
+        while True:
+            line, _ = listener.accept()
+            threading.Thread(target=_echo, args=(line,), daemon=True).start()
+
+
+def _echo(line: socket.socket) -> None:
+    with line:
+        while received := line.recv(65536):
+            line.sendall(received)
+
+
+def use(address: str) -> None:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    stream = socket.create_connection((address, PORT), 5)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    pauses, opened = [], []
+
+    def connect() -> None:
+        while not ended.wait(EVERY):
+            began = time.monotonic()
+            with socket.create_connection((address, PORT), 5) as line:
+                line.sendall(b"hello")
+                line.recv(5)
+            opened.append(time.monotonic() - began)
+
+    connecting = threading.Thread(target=connect)
+    connecting.start()
+    last = time.monotonic()
+    while not ended.wait(EVERY):
+        stream.sendall(PIECE)
+        left = len(PIECE)
+        while left:
+            left -= len(stream.recv(left))
+        now = time.monotonic()
+        pauses.append(now - last)
+        last = now
+    connecting.join()
+    again, twice = _SENT_AGAIN.unpack_from(stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SENT_AGAIN.size))
+    print(json.dumps({"sent again": again, "lost": max(0, again - twice), "longest pause": max(pauses), "pieces": len(pauses),
+                      "opened": len(opened), "slowest to open": max(opened)}), flush=True)
+
+
+if __name__ == "__main__":
+    {"serve": serve, "use": use}[sys.argv[1]](sys.argv[2])

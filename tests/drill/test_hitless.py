@@ -1,0 +1,139 @@
+"""Controller, API and agents restarted in any order, and a controller of the next version: no packet feels it.
+
+UNRYU_ORDERS: `all`, or how many of the orders (`make test`: one).
+"""
+
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clouds import BIN, RunningCloud, eventually
+from tests.drill import health
+from tests.drill.drill import plugged
+from tests.drill.pings import Pinging
+from tests.drill.planted import plant
+from tests.test_river import BRIDGES, durations, in_sync
+from topology import lab, processes
+from topology.cloud import Cloud
+
+pytestmark = pytest.mark.system
+PARTS = ("controller", "api", "agent")
+ORDERS = list(itertools.permutations(PARTS))
+if (count := os.environ.get("UNRYU_ORDERS", "1")) != "all":
+    ORDERS = random.sample(ORDERS, int(count))
+
+
+@contextmanager
+def guests(running: RunningCloud) -> Iterator[list[lab.Guest]]:
+    """One on each host, in a network of their own."""
+    sdk, cloud = running.connect(), Cloud(running.state)
+    network = sdk.network.create_network(name="hitless")
+    sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.5.0.0/24")
+    ports = [sdk.network.create_port(network_id=network.id).id for _ in ("h1", "h2")]
+    made = [plugged(cloud, port, f"h{number}", f"hitless{number}") for number, port in enumerate(ports, 1)]
+    yield made
+    for guest in made:
+        lab.unplug(cloud, guest)
+        sdk.network.delete_port(guest.port_id)
+    sdk.network.delete_network(network.id)
+
+
+@contextmanager
+def unfelt(one: lab.Guest, other: lab.Guest, folder: Path) -> Iterator[None]:
+    """A ping every 10 ms, a stream and new connections go on through the block, and none of them feels it."""
+    address = other.addresses[0].partition("/")[0]
+
+    def program(guest: lab.Guest, *words: str) -> subprocess.Popen[str]:
+        command = ["ip", "netns", "exec", guest.namespace, str(BIN / "python"), "-m", "tests.drill.sessions", *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+
+    server = program(other, "serve", "0.0.0.0")
+    time.sleep(0.3)
+    ping, user = Pinging(one, other, address, folder / "pings"), program(one, "use", address)
+    time.sleep(0.5)
+    try:
+        yield
+        time.sleep(0.5)
+    finally:
+        ping.stop()
+        user.terminate()
+        told = user.communicate(timeout=10)[0]
+        server.kill()
+        server.communicate()
+    said: dict[str, Any] = json.loads(told)
+    print(said)
+    assert [silence for silence in ping.silences() if silence.lost] == []
+    assert said["lost"] == 0 and said["pieces"] > 20 and said["opened"] > 20, said
+    assert said["slowest to open"] < 1, f"the first packet of a connection is sent again after a second: {said}"
+
+
+def restart(cloud: Cloud, part: str, how: signal.Signals) -> None:
+    old = [one.pid for one in processes.find(cloud) if one.name == part and one.leader]
+    for pid in old:
+        os.kill(pid, how)
+    assert eventually(lambda: len(living := {one.pid for one in processes.find(cloud) if one.name == part and one.leader})
+                      == len(old) and not living & set(old))
+
+
+@pytest.fixture(scope="module")
+def pair(cloud: RunningCloud) -> Iterator[list[lab.Guest]]:
+    with guests(cloud) as made:
+        yield made
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL] if len(ORDERS) > 1 else [signal.SIGKILL])
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_restarts_in_any_order_are_not_felt(
+        order: tuple[str, ...], how: signal.Signals, pair: list[lab.Guest], cloud: RunningCloud, tmp_path: Path) -> None:
+    assert eventually(lambda: in_sync(cloud))
+    asked = health.probes(Cloud(cloud.state))
+    for probe in asked:
+        probe.start()
+    before, began = durations(cloud), time.monotonic()
+    try:
+        with unfelt(*pair, tmp_path):
+            for part in order:
+                restart(Cloud(cloud.state), part, how)
+                time.sleep(random.uniform(0, 1))  # the next one goes wherever this one is in its recovery
+            health.well(asked, time.time(), 30)
+    finally:
+        for probe in asked:
+            probe.ended.set()
+    after, passed = durations(cloud), time.monotonic() - began
+    assert set(after) == set(before)
+    younger = [key for key in after if after[key] < before[key] + passed - 1.5]
+    assert not younger, "rewritten though right"
+
+
+def test_a_pipeline_with_one_table_more_comes_in_by_one_bundle_unfelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next version's controller has a table in the middle, so that every table behind it has another number."""
+    plant(monkeypatch, tmp_path, "controller", "controller_of_two_versions")
+    with RunningCloud(hosts=2) as running, guests(running) as made:
+        assert eventually(lambda: in_sync(running))
+        before = durations(running)
+        with unfelt(*made, tmp_path):
+            (tmp_path / "next version").touch()
+            restart(Cloud(running.state), "controller", signal.SIGKILL)
+            assert eventually(lambda: in_sync(running), 30)
+        after = durations(running)
+        for host in ("h1", "h2"):
+            tables = set(re.findall(r"table=(\d+)", running.ofctl(host, "dump-flows", "br-int")))
+            assert str(NEW_TABLE) in tables
+            for bridge in BRIDGES:
+                ages = [after[key] for key in after.keys() - before.keys() if key[:2] == (host, bridge)]
+                print(host, bridge, len(ages), "new flows of", sum(key[:2] == (host, bridge) for key in after))
+                assert not ages or max(ages) - min(ages) < 0.1, "more than one bundle"
+
+
+NEW_TABLE = 30
