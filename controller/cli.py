@@ -28,10 +28,11 @@ def token(host: str, minutes: float) -> None:
     from unryu.errors import Fault
     from unryu.tls import authority
 
-    authority.make(authority.home())
-    certificate = authority.certificate(authority.home(), authority.SERVICES).read_text()
+    file = authority.certificate(authority.home(), authority.SERVICES)
+    if not file.exists():
+        raise click.ClickException(f"{file} is missing: tokens are made where a controller runs, or ran once.")
     try:
-        click.echo(_admission().token(host, minutes * 60, authority.fingerprint(certificate)))
+        click.echo(_admission().token(host, minutes * 60, authority.fingerprint(file.read_text())))
     except Fault as fault:
         raise click.ClickException(fault.sentence) from None
 

@@ -43,7 +43,7 @@ def join(controllers: tuple[str, ...], token: str, name: str | None, tunnel_ip: 
 
     from unryu import tls
     from unryu.config import state_dir
-    from unryu.files import write_private
+    from unryu.files import private_folder, write_private
     from unryu.tls import authority
 
     controller = controllers[0]
@@ -60,7 +60,7 @@ def join(controllers: tuple[str, ...], token: str, name: str | None, tunnel_ip: 
     trusted = _authority(controller)
     if authority.fingerprint(trusted) != fingerprint:
         raise click.ClickException(f"{controller} is not the cloud that this token is of: its authority is another one.")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     ours = authority.certificate(folder, authority.SERVICES)
     write_private(ours, trusted)
     key, request = authority.request()

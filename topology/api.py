@@ -48,6 +48,20 @@ def call(method: str, url: str, body: Any = None, timeout: float = 10, line: htt
     return said, dict(answer.getheaders())
 
 
+def ready(cloud: Cloud) -> None:
+    call("GET", f"{cloud.url}/readyz", line=_line(cloud))
+
+
+def _line(cloud: Cloud) -> http.client.HTTPConnection | None:
+    """To the APIs, where they speak TLS."""
+    if not cloud.url.startswith("https:"):
+        return None
+    import ssl
+
+    trust = ssl.create_default_context(cafile=cloud.authority or None)
+    return http.client.HTTPSConnection(urlsplit(cloud.url).netloc, timeout=10, context=trust)
+
+
 def _complaint(said: Any) -> str:
     """The sentence inside a fault, whichever envelope it came in."""
     while isinstance(said, dict):
@@ -109,15 +123,17 @@ class Network:
         user = {"name": words["OS_USERNAME"], "password": words["OS_PASSWORD"], **domain}
         scope = {"project": {"name": words["OS_PROJECT_NAME"], **domain}}
         identity = {"methods": ["password"], "password": {"user": user}}
-        _, headers = call("POST", f"{cloud.auth_url}/auth/tokens", {"auth": {"identity": identity, "scope": scope}})
+        _, headers = call("POST", f"{cloud.auth_url}/auth/tokens", {"auth": {"identity": identity, "scope": scope}},
+                          line=_line(cloud))
         self.token = next(value for name, value in headers.items() if name.lower() == "x-subject-token")
         self.base = f"{cloud.url}/network/v2.0"
+        self.cloud = cloud
 
     def get(self, path: str) -> Any:
-        return call("GET", f"{self.base}/{path}", X_Auth_Token=self.token)[0]
+        return call("GET", f"{self.base}/{path}", line=_line(self.cloud), X_Auth_Token=self.token)[0]
 
     def put(self, path: str, body: Any) -> Any:
-        return call("PUT", f"{self.base}/{path}", body, X_Auth_Token=self.token)[0]
+        return call("PUT", f"{self.base}/{path}", body, line=_line(self.cloud), X_Auth_Token=self.token)[0]
 
     def port(self, name: str) -> dict[str, Any]:
         """The one port of this name or id."""

@@ -188,11 +188,18 @@ class Cloud:
     @property
     def url(self) -> str:
         """Where all APIs are, by path."""
-        return f"http://{self.settings['api']['listen']}"
+        api = self.settings["api"]
+        return f"{'https' if api.get('certificate') else 'http'}://{api['listen']}"
+
+    @property
+    def authority(self) -> str:
+        """The file by which the APIs' certificate is known; empty where they speak plain HTTP, or the system knows."""
+        return self.settings["api"].get("authority", "")
 
     @property
     def auth_url(self) -> str:
-        return f"{self.url}/identity/v3"
+        """Where clients begin: at the balancer, where there is one."""
+        return f"{self.settings.get('identity', {}).get('public_url') or self.url}/identity/v3"
 
     @property
     def network(self) -> ipaddress.IPv4Network:

@@ -23,6 +23,7 @@ def of(cloud: Cloud, project: str | None = None) -> dict[str, str]:
         "OS_USER_DOMAIN_NAME": "Default",
         "OS_PROJECT_NAME": project,
         "OS_PROJECT_DOMAIN_NAME": "Default",
+        **({"OS_CACERT": cloud.authority} if cloud.authority else {}),
     }
 
 
@@ -36,6 +37,7 @@ def write_clouds(cloud: Cloud) -> None:
             "auth": {name: words[f"OS_{name.upper()}"] for name in (
                 "auth_url", "username", "password", "user_domain_name", "project_name", "project_domain_name")},
             "identity_api_version": 3,
+            **({"cacert": cloud.authority} if cloud.authority else {}),
         }
 
     names = {project: "unryu" if project == PROJECTS[0] else f"unryu-{project}" for project in PROJECTS}

@@ -51,7 +51,7 @@ def raise_cloud(
         write_clouds(cloud)
         reached("prepared")
     deadline = began + patience
-    _await("api", partial(api.call, "GET", f"{cloud.url}/readyz"), cloud, deadline, say)
+    _await("api", partial(api.ready, cloud), cloud, deadline, say)
     reached("api")
     for one in cloud.controllers():
         _await(one.name, partial(api.controller, one, "/readyz"), cloud, deadline, say)

@@ -103,6 +103,25 @@ def serve(name: str) -> None:
     _one("unryu.services", name).load()()
 
 
+@unryu.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("names", nargs=-1, required=True)
+@click.option("--days", type=click.FloatRange(0.01, 3650), default=365, show_default=True)
+def certificate(file: Path, names: tuple[str, ...], days: float) -> None:
+    """Write certificate and key of a server known by these NAMES and addresses: an API, a balancer, a database.
+
+    It is signed by an authority that vouches for nothing else: web-ca.pem in the folder of secrets is what clients need.
+    """
+    from unryu.files import private_folder
+    from unryu.tls import authority
+
+    folder = authority.home()
+    private_folder(folder)
+    authority.Authority.make(folder, authority.WEB)
+    authority.Authority(folder, authority.WEB).web(file, names, days * 86400)
+    click.echo(f"{file} is for {', '.join(names)}; who trusts {authority.certificate(folder, authority.WEB)} believes it.")
+
+
 @unryu.group()
 def db() -> None:
     """The database and its schema."""

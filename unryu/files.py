@@ -10,3 +10,10 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         out.write(text)
     draft.replace(path)
+
+
+def private_folder(path: Path) -> None:
+    """And whatever is missing above it: `mkdir(parents=True)` would let others look into those."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)

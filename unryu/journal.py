@@ -246,10 +246,12 @@ class PostgresBell:
         return
 
     def listen(self, service: str = "") -> "PostgresEar":
+        from psycopg.conninfo import make_conninfo
+
+        # In libpq's own words: SQLAlchemy writes a URL with spaces in its password, which libpq does not read.
         url = self.database.url
-        conninfo = url.update_query_dict({name: str(value) for name, value in patience(url).items()}).set(
-            drivername="postgresql").render_as_string(hide_password=False)
-        return PostgresEar(conninfo, _channel(service))
+        words = {**patience(url), **url.translate_connect_args(username="user", database="dbname"), **url.query}
+        return PostgresEar(make_conninfo(**words), _channel(service))
 
 
 def patience(url: sa.URL) -> dict[str, int]:

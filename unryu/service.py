@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import ssl
 import sys
 import threading
 import urllib.error
@@ -30,6 +31,8 @@ class ApiSettings(Settings):
     listen: str = Setting("127.0.0.1:8774", description="address:port that all APIs are served on, by path")
     workers: int = Setting(2, ge=1, description="worker processes")
     threads: int = Setting(8, ge=1, description="threads of a worker")
+    certificate: str = Setting("", description="file with certificate and key, for HTTPS; empty: plain HTTP")
+    authority: str = Setting("", description="file by which clients of this cloud know that certificate; empty: the system's")
     identity: str = Setting("", description="URL of the identity service where this process does not serve it itself")
 
 
@@ -43,7 +46,7 @@ def api_application(database: Database) -> "Rooms":
     """All rooms' APIs as one WSGI application, by path; identity is asked without a socket where it is one of them."""
     rooms = Rooms(database)
     settings = ApiSettings()
-    tokens = Tokens(ask_over_http(settings.identity) if settings.identity else ask_in_process(rooms))
+    tokens = Tokens(ask_over_http(settings.identity, settings.authority) if settings.identity else ask_in_process(rooms))
     for point in entry_points(group="unryu.apis"):
         rooms.add(point.name, point.load()(database, tokens))
     threading.Thread(target=tokens.follow, args=(database, threading.Event()), daemon=True, name="tokens").start()
@@ -107,11 +110,13 @@ def ask_in_process(rooms: Rooms) -> Callable[[str], dict[str, Any] | None]:
     return ask
 
 
-def ask_over_http(url: str) -> Callable[[str], dict[str, Any] | None]:
+def ask_over_http(url: str, authority: str = "") -> Callable[[str], dict[str, Any] | None]:
+    trust = ssl.create_default_context(cafile=authority or None) if url.startswith("https:") else None
+
     def ask(token: str) -> dict[str, Any] | None:
         request = urllib.request.Request(f"{url}/v3/auth/tokens?nocatalog", headers=_both(token))
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5, context=trust) as answer:
                 return _token(answer.status, answer.read())
         except urllib.error.HTTPError as error:
             return _token(error.code, error.read())
@@ -158,6 +163,7 @@ def serve_api() -> None:
                 "worker_class": "gthread", "graceful_timeout": 10, "keepalive": 30, "timeout": 120,
                 "proc_name": "unryu-api", "pre_fork": _freeze, "child_exit": _child_exit,
                 "control_socket_disable": True, "accesslog": None, "loglevel": "warning", "limit_request_line": 8190,
+                "certfile": settings.certificate or None, "keyfile": settings.certificate or None,
             }.items():
                 if name in self.cfg.settings:
                     self.cfg.set(name, value)

@@ -2,7 +2,9 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,9 +18,9 @@ from pydantic import Field as Setting
 from unryu import tls
 from unryu.config import Settings, state_dir
 from unryu.errors import BadRequest
-from unryu.files import write_private
+from unryu.files import private_folder, write_private
 
-SERVICES, HOSTS = "services", "hosts"
+SERVICES, HOSTS, WEB = "services", "hosts", "web"
 SKEW = timedelta(days=1)  # how far behind another machine's clock may be, or ours when somebody sets it right
 CENTURY = 3650 * 86400.0  # seconds an authority lives: ten years; docs/deploy.md says how it is followed by another
 
@@ -76,6 +78,16 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         write_identity(path, name, _text(key), self._issue(key.public_key(), name))
 
+    def web(self, path: Path, names: Sequence[str], seconds: float) -> None:
+        """For a server that is known by names and addresses, as the web knows them: an API, a balancer, a database."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+        made = _builder(title, self.certificate.subject, key.public_key(), seconds).add_extension(
+            x509.BasicConstraints(ca=False, path_length=None), critical=True).add_extension(
+            x509.SubjectAlternativeName([_general(name) for name in names]), critical=False).add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        write_private(path, _text(key) + _pem(made.sign(self._key, hashes.SHA256())))
+
     def _issue(self, key: ec.EllipticCurvePublicKey, name: str) -> str:
         title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         made = _builder(title, self.certificate.subject, key, TlsSettings().lifetime).add_extension(
@@ -84,6 +96,13 @@ class Authority:
             # Both: an agent is asked at its door, and reports; a controller serves switches, and brings books.
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         return _pem(made.sign(self._key, hashes.SHA256()))
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, seconds: float) -> x509.CertificateBuilder:
@@ -106,7 +125,7 @@ def write_identity(path: Path, name: str, key: str, certificate: str) -> None:
     """Key and certificate in one file, so that they change in one moment; Open vSwitch, too, takes both from it. The first
     line is what `tls.validity` reads."""
     until = x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     write_private(path, f"unryu {name} valid {time.time():.3f} {until:.3f}\n{key}{certificate}")
 
 
@@ -117,7 +136,7 @@ def fingerprint(certificate: str) -> str:
 
 def make(folder: Path, *services: str) -> None:
     """The authorities and the identities of these services, as far as they are missing or ageing."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     for authority in (SERVICES, HOSTS):
         Authority.make(folder, authority)
     for service in services:
