@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tests.postgres import Postgres
 from topology import processes
 from topology.cloud import Cloud
 
@@ -55,3 +56,23 @@ def strike(cloud: Cloud, chance: random.Random, only: Callable[[str], bool] = la
             os.kill(pid, signal.SIGCONT)
         return hit
     return None
+
+
+def beneath(server: Postgres) -> Callable[[Cloud, random.Random], Strike | None]:
+    """The same, and now and then the database server: one of its backends, or all of it."""
+
+    def hit(cloud: Cloud, chance: random.Random) -> Strike | None:
+        if chance.random() > 0.15:
+            return strike(cloud, chance)
+        if chance.random() < 0.3:
+            one = Strike("postgres", None, signal.SIGKILL, time.time())
+            server.restart()
+            return one
+        how = chance.choice((signal.SIGKILL, signal.SIGTERM))
+        one = Strike("postgres backend", None, how, time.time())
+        with suppress(OSError, IndexError):
+            os.kill(chance.choice(server.backends()), how)
+            return one
+        return None
+
+    return hit
