@@ -103,9 +103,21 @@ class Loop:
              "controller": self.shares.owner(host).name if self.shares.members else "", "mine": self.shares.mine(host),
              "connected": bool((p := self.pushers.get(host)) and p.switches[bridge].connection),
              "wanted": self.picture.revision,
-             "realised": self._realised(host)}
+             "realised": self._realised(host), "waits": self._waits(host, bridge)}
             for dpid, (host, bridge) in sorted(self._bridges.items(), key=lambda item: item[1])
         ]
+
+    def _waits(self, host: str, bridge: str) -> str:
+        """What keeps a switch, or with br-int its host's agent, from being where it should be; in words."""
+        if not self.shares.mine(host):
+            return ""
+        pusher, courier = self.pushers.get(host), self.couriers.get(host)
+        refused = sum(place[:2] == (host, bridge) for place in list(self._errors))
+        late = courier is not None and bridge == "br-int" and courier.realised < courier.sent
+        return "; ".join(filter(None, (
+            pusher.waits(bridge) if pusher else "to connect",
+            f"its agent to take answers of revision {courier.sent}" if courier and late else "",
+            f"{refused} flows are refused" if refused else "")))
 
     def _realised(self, host: str) -> int:
         """A host that no change since has concerned is where everybody is."""

@@ -108,6 +108,15 @@ class Pusher(threading.Thread):
     def live(self) -> bool:
         return all(s.connection is not None for s in self.switches.values())
 
+    def waits(self, bridge: str) -> str:
+        """For what, in words; nothing when it holds what is wanted."""
+        away = [name for name, switch in self.switches.items() if switch.connection is None]
+        if away:
+            return "to connect" if bridge in away else f"{' and '.join(away)} to connect"
+        if not self.switches[bridge].in_sync:
+            return "to be read back"
+        return f"flows of revision {self.sent}" if self.realised < self.sent else ""
+
     # told by the loop
 
     def own(self, mine: bool, generation: int, anew: bool = False) -> None:

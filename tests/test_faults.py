@@ -30,6 +30,7 @@ from topology.cloud import Cloud
 
 PAGE = Path(__file__).parents[1] / "docs" / "operate.md"
 OUTAGE = float(os.environ.get("UNRYU_OUTAGE", "60"))
+SILENCES = re.compile(r'unryu_database_silences_total\{what="written"\} [1-9]')
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 system = pytest.mark.system
@@ -120,9 +121,13 @@ def connected(cloud: RunningCloud, host: str) -> bool:
     return all(s["connected"] for s in cloud.status()["switches"] if s["host"] == host)
 
 
+def waits(cloud: RunningCloud, host: str) -> list[str]:
+    return [s["waits"] for s in cloud.status()["switches"] if s["host"] == host]
+
+
 def metrics(cloud: RunningCloud, process: str) -> str:
     if process == "controller":
-        return str(api.controller(Cloud(cloud.state), "/metrics"))
+        return str(api.controller(Cloud(cloud.state).controllers()[0], "/metrics"))
     with urllib.request.urlopen(f"{Cloud(cloud.state).url}/metrics", timeout=5) as answer:
         return str(answer.read().decode())
 
@@ -181,6 +186,7 @@ def test_a_hung_switch(cloud: RunningCloud) -> None:
     with frozen(cloud, "ovs-vswitchd", "h2"):
         assert eventually(lambda: not connected(cloud, "h2"))
         new_port(cloud, "h1", "both")
+        assert waits(cloud, "h2") == ["to connect"] * 3 and not any(waits(cloud, "h1"))
         said(cloud, "test_a_hung_switch")
 
 
@@ -225,6 +231,9 @@ def test_a_hung_agent(cloud: RunningCloud) -> None:
         assert cloud.pings("vm1", "10.0.0.12")
         new_port(cloud, "h1", "both")
         assert eventually(lambda: "takes no answers" in log_of(cloud, "controller")[since["controller"]:], 15)
+        sdk = cloud.connect()
+        sdk.network.update_subnet(next(sdk.network.subnets(cidr="10.0.0.0/24")), dns_nameservers=["192.0.2.53"])
+        assert eventually(lambda: any("its agent to take answers of revision" in words for words in waits(cloud, "h2")))
         admin = cloud.connect("admin")
         assert eventually(lambda: not next(a for a in admin.network.agents() if a.host == "h2").is_alive, 25)
     said(cloud, "test_a_hung_agent", since)
@@ -241,6 +250,9 @@ def test_a_killed_process(cloud: RunningCloud) -> None:
     assert eventually(lambda: cloud.pid("controller") not in (None, before["controller"])
                       and cloud.pid("agent", "h1") not in (None, before["agent"]))
     said(cloud, "test_a_killed_process", since)
+    told = (cloud.state / "run" / "supervisor.prom").read_text()
+    assert re.search(r'^unryu_process_starts_total\{process="controller"\} [2-9]$', told, flags=re.MULTILINE), told
+    assert told.count("unryu_process_up") >= 8 and not re.findall(r"unryu_process_up.* 0", told)
 
 
 @drill
@@ -379,10 +391,10 @@ def test_a_full_disk() -> None:
                 while True:
                     out.write(bytes(4096))
             assert full.wait(10)
-            time.sleep(3)
+            for process in ("api", "controller"):
+                assert eventually(lambda who=process: SILENCES.search(metrics(cloud, who)), 15), process
             assert cloud.pings("vm1", str(ports[0].fixed_ips[0]["ip_address"])), "forwarding needs no disk"
             assert all("503" in words and "The database does not answer" in words for words in refused), set(refused)
-            assert 'unryu_database_silences_total{what="written"}' in metrics(cloud, "api")
             ballast.unlink()
             number = len(acknowledged)
             assert eventually(lambda: len(acknowledged) > number), "it goes on by itself"

@@ -137,7 +137,7 @@ def status(output: str) -> None:
     ]
     complaint, switches = "", []
     try:
-        columns = ("host", "bridge", "controller", "connected", "wanted", "realised")
+        columns = ("host", "bridge", "controller", "connected", "wanted", "realised", "waits")
         switches = [{name: switch.get(name) for name in columns} for switch in api.switches(cloud)]
     except click.ClickException as error:
         complaint = f"The controller does not answer: {error.message}"

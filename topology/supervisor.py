@@ -35,6 +35,7 @@ class Watch:
     pid: int = 0
     child: subprocess.Popen[bytes] | None = None  # ours to reap; an adopted one is init's
     since: float = 0.0
+    starts: int = 0
     delay: float = BACKOFF[0]
     not_before: float = 0.0
 
@@ -46,6 +47,8 @@ class Supervisor:
         self.wanted: dict[str, Process] = {}
         self.watches: dict[str, Watch] = {}
         self.stopping = False
+        self.told: list[str] = []
+        self.told_at = 0.0
         self.reread = True
         self.wakeup, self.notify = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -56,6 +59,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, lambda *_: setattr(self, "reread", True))
         while not self.stopping:
             self.converge(time.monotonic())
+            self.tell()
             self.wait()
 
     def converge(self, now: float) -> None:
@@ -85,6 +89,7 @@ class Supervisor:
                 watch.pid = watch.child.pid
             else:
                 watch.child, watch.pid = None, alive
+            watch.starts += watch.child is not None
             say(f"{'started' if watch.child else 'found alive'}: {name}, pid {watch.pid}")
             with suppress(ProcessLookupError):  # an adopted one died this moment: the next round sees it
                 watch.since, watch.pidfd = now, os.pidfd_open(watch.pid)
@@ -116,6 +121,18 @@ class Supervisor:
         watch.delay = BACKOFF[0] if steady else min(watch.delay * 2, BACKOFF[1])
         watch.not_before = now + (0 if steady else watch.delay)
         say(f"{name}, pid {watch.pid}, ended{how}; starting it again in {max(0.0, watch.not_before - now):.1f} s")
+
+    def tell(self) -> None:
+        """That we live, and what of: in the words of Prometheus, in a file, since we listen nowhere. A new one after each event
+        and every ten seconds."""
+        lines = [f'unryu_process_{what}{{process="{name}"}} {number}\n' for name in sorted(self.wanted)
+                 for what, number in (("up", int(not self._idle(name))), ("starts_total", self._watch(name).starts))]
+        if lines != self.told or time.monotonic() >= self.told_at + 10:
+            self.told, self.told_at = lines, time.monotonic()
+            path = self.cloud.state / "run" / "supervisor.prom"
+            with suppress(OSError):  # a full disk
+                path.with_suffix(".new").write_text("".join(lines))
+                path.with_suffix(".new").replace(path)
 
     def trim_logs(self) -> None:
         """Copy and truncate, since every writer holds its file open (to append, so it goes on at the new end)."""
