@@ -160,24 +160,53 @@ def test_who_connects_and_says_nothing_holds_nobody_up(tmp_path: Path, monkeypat
         switches.stop()
 
 
-def test_certificates_are_renewed_and_no_connection_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They live for 6 seconds here. After two lives all of them are new, and who connects then is let in; the switches'
-    connections are those of the beginning."""
-    monkeypatch.setenv("UNRYU_TLS_LIFETIME", "6")
-    with RunningCloud(hosts=1) as cloud:
-        files = [cloud.state / "secrets/tls/controller.pem", cloud.state / "hosts/h1/tls/host.pem"]
-        before = [file.read_text() for file in files]
-        until = max(tls.validity(file)[1] for file in files)
-        assert eventually(lambda: time.time() > until + 3 and all(
-            file.read_text() != old for file, old in zip(files, before, strict=True)), 60)
-        said = (cloud.state / "log/controller.log").read_text()
-        assert said.count('"a switch is there"') == 3 and "is gone" not in said
-        [door] = [host.door for host in Cloud(cloud.state).hosts()]
-        with asked(api.identity(Cloud(cloud.state)), door, "host/h1") as line:
-            assert answer(line, "GET", "/vifs")[0] == 200
-        old = cloud.pid("controller")
-        assert old
-        os.kill(old, signal.SIGKILL)  # everybody must come anew
-        assert eventually(lambda: cloud.pid("controller") not in (None, old))
-        assert eventually(lambda: (switches := cloud.status()["switches"]) and all(s["connected"] for s in switches), 20)
-        assert "certificate verify failed" not in (cloud.state / "log/h1-ovs-vswitchd.log").read_text()
+@pytest.fixture(scope="module")
+def brief() -> Iterator[RunningCloud]:
+    """A cloud in which a certificate lives for 15 seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNRYU_TLS_LIFETIME", "15")
+        with RunningCloud(hosts=1) as cloud:
+            yield cloud
+
+
+def test_certificates_are_renewed_and_no_connection_is_lost(brief: RunningCloud) -> None:
+    """After more than a life all of them are new, and who connects then is let in; the switches' connections are those of
+    the beginning."""
+    cloud, state = brief, brief.state
+    files = [state / "secrets/tls/controller.pem", state / "hosts/h1/tls/host.pem"]
+    before = [file.read_text() for file in files]
+    until = max(tls.validity(file)[1] for file in files)
+    assert eventually(lambda: time.time() > until + 3 and all(
+        file.read_text() != old for file, old in zip(files, before, strict=True)), 60)
+    said = (state / "log/controller.log").read_text()
+    assert said.count('"a switch is there"') == 3 and "is gone" not in said
+    [door] = [host.door for host in Cloud(state).hosts()]
+    with asked(api.identity(Cloud(state)), door, "host/h1") as line:
+        assert answer(line, "GET", "/vifs")[0] == 200
+    old = cloud.pid("controller")
+    assert old
+    os.kill(old, signal.SIGKILL)  # everybody must come anew
+    assert eventually(lambda: cloud.pid("controller") not in (None, old))
+    assert eventually(lambda: (switches := cloud.status()["switches"]) and all(s["connected"] for s in switches), 20)
+    assert "certificate verify failed" not in (state / "log/h1-ovs-vswitchd.log").read_text()
+
+
+def test_the_apis_speak_tls_where_they_are_told_to(brief: RunningCloud) -> None:
+    cloud, state = brief, brief.state
+    file, plain = state / "unryu.toml", Cloud(state).url
+    cloud.unryu("certificate", str(state / "secrets/api.pem"), "127.0.0.1")
+    lines = f'certificate = "{state}/secrets/api.pem"\nauthority = "{state}/secrets/tls/web-ca.pem"\n'
+    file.write_text(file.read_text().replace("[api]\n", "[api]\n" + lines).replace(plain, plain.replace("http:", "https:")))
+    old = cloud.pid("api")
+    assert old
+    os.kill(old, signal.SIGTERM)
+    cloud.unryu("up")
+    assert f"OS_CACERT={state}/secrets/tls/web-ca.pem" in cloud.unryu("openrc")
+    assert cloud.openstack_json("network", "create", "blue")["name"] == "blue", "by clouds.yaml"
+    assert cloud.openstack_json("network", "list")
+    port = cloud.openstack_json("port", "create", "p", "--network", "blue")
+    assert cloud.plug(port["id"], "h1", "vm1", "--static")["name"] == "vm1", "our own client, too"
+    cloud.unplug("vm1")
+    with socket.create_connection(("127.0.0.1", int(plain.rpartition(":")[2])), 5) as stranger, suppress(ConnectionError):
+        stranger.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"ready" not in stranger.recv(1000)

@@ -1,15 +1,17 @@
 """Files that others must not read, or must never find half written."""
 
 import os
+import tempfile
 from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
     """Whole or not at all, and readable by the owner alone from the first byte."""
-    draft = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+    # A draft of one's own: two processes may be at the same file.
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(handle, "w") as out:
         out.write(text)
-    draft.replace(path)
+    Path(draft).replace(path)
 
 
 def private_folder(path: Path) -> None:
