@@ -20,7 +20,7 @@ NEVERS = {
     "controller/features/": ("sqlalchemy", "os_ken", "time", "random", "unryu.db", "unryu.journal", "controller.features"),
     "controller/flow/": ("sqlalchemy", "os_ken", "controller.openflow", "controller.features", "unryu", "time"),
     "controller/pipeline.py": ("unryu", "sqlalchemy", "os_ken", "controller.openflow"),
-    "controller/derive.py": ("unryu", "sqlalchemy", "os_ken", "controller.openflow", "controller.features", "time"),
+    "controller/derive/": ("unryu", "sqlalchemy", "os_ken", "controller.openflow", "controller.features", "time"),
     "controller/ipam.py": ("sqlalchemy", "unryu.db"),
     "controller/allocate.py": ("sqlalchemy", "unryu.db"),
 }

@@ -347,7 +347,7 @@ def test_the_picture_knows_a_groups_ports(api: Api, group: str) -> None:
     touched = picture.apply(feed.read())
     feed.close()
     assert [p.id for p in picture.where("port", security_groups=group)] == [second]
-    assert ("where", "port", "security_groups", group) in touched
+    assert ("where", "port", ("security_groups",), (group,)) in touched
 
 
 # shared with others
