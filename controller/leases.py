@@ -149,6 +149,8 @@ class Lease:
         """Since when no look was so late that others may have been as late as we."""
         self._looking = threading.Lock()
         self._stopping = threading.Event()
+        self._oldest = 0.0
+        """For how long the one of the others who is the latest was not renewed."""
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     # asked by everybody
@@ -173,6 +175,7 @@ class Lease:
 
     def start(self, changed: Callable[[Shares], None]) -> None:
         self.changed = changed
+        good.set_function(lambda: self.good(self.shares.generation))
         self.look()
         self._thread.start()
 
@@ -187,21 +190,18 @@ class Lease:
                 tx.connection.execute(table.delete().where(self._ours))
         except Unavailable:
             return  # it ends by itself
-        finally:
-            good.set(0)
 
     def _run(self) -> None:
         said = False
-        while not self._stopping.wait(self.life / ROUNDS):
+        # Somebody's end is seen when it comes, not a round later.
+        while not self._stopping.wait(min(self.life / ROUNDS, max(self.life - self._oldest, 0.02))):
             try:
                 self.look()
                 if said:
                     log.info("the lease is renewed again", generation=self.shares.generation)
                 said = False
             except (Unavailable, Deadlock) as error:
-                ended = self._monotonic() >= self._until
-                good.set(not ended)
-                if ended and not said:
+                if self._monotonic() >= self._until and not said:
                     log.error("the lease could not be renewed and has ended; no switch is written to until it is",
                               error=error.sentence)
                     said = True
@@ -222,16 +222,17 @@ class Lease:
             generation = connection.scalar(table.update().where(self._ours).values(renewed=now).returning(table.c.generation))
             if began - self._watching >= self.life:
                 self._bury(connection, now)
-            others = {row.name: Member(row.name, row.door, row.generation) for row in connection.execute(
-                sa.select(table.c.name, table.c.door, table.c.generation).where(table.c.name != self._name).order_by("name"))}
+            rows = connection.execute(
+                sa.select(table, (now - table.c.renewed).label("age")).where(table.c.name != self._name)).all()
+            others = {row.name: Member(row.name, row.door, row.generation) for row in rows}
             anew = generation is None
             if anew or outgrown or others.keys() != self.shares.members.keys() - {self._name}:
                 generation = self._take(connection, now, anew)
         members = {**others, self._name: Member(self._name, self._door, generation)}
         self._seen, self._until = began, began + TRUSTED * self.life
+        self._oldest = max((row.age for row in rows), default=0.0)
         if anew:
             self._first = generation
-        good.set(1)
         number.set(generation)
         if anew or members != self.shares.members:
             log.info("the hosts are shared", among=sorted(members), generation=generation)
