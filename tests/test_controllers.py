@@ -1,5 +1,5 @@
-"""A cloud on PostgreSQL, the same code by one setting, and several controllers there: one killed, one frozen, the database frozen. No packet is lost, no right flow rewritten,
-and who slept writes nothing."""
+"""A cloud on PostgreSQL, the same code by one setting; and several controllers there: one killed, one frozen, the database
+frozen. No packet is lost, no right flow rewritten, and who slept writes nothing."""
 
 import contextlib
 import json
