@@ -156,6 +156,18 @@ class Refusals:
         self._said.discard(address)
 
 
+def _hear_out(sock: ssl.SSLSocket) -> None:
+    """Before we close: what a caller is still sending, after a refusal, would come back as a reset and take our answer along."""
+    try:
+        sock.settimeout(1.0)
+        sock.shutdown(socket.SHUT_WR)
+        for _ in range(64):
+            if not sock.recv(65536):
+                return
+    except OSError:
+        return
+
+
 class Server(ThreadingHTTPServer):
     """HTTP under TLS. The handshake is made by the caller's own thread, so that nobody waits for who is silent."""
 
@@ -176,6 +188,7 @@ class Server(ThreadingHTTPServer):
             return
         with secured:
             super().finish_request(secured, client_address)
+            _hear_out(secured)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError | ssl.SSLError):  # a caller that went away is no news
