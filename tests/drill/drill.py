@@ -17,7 +17,7 @@ from tests.clouds import RunningCloud, eventually
 from tests.drill import health, verdict
 from tests.drill.pings import Pinging
 from tests.drill.strikes import Strike, strike
-from tests.drill.writers import Writer, lost
+from tests.drill.writers import MOST, Writer, lost
 from topology import api, lab
 from topology.cloud import Cloud
 from unryu.db import Database
@@ -114,6 +114,8 @@ def drill(running: RunningCloud, kills: int, seed: int, folder: Path, hit: Hit =
     network = api.Network(cloud)
     admin = Writer(cloud.url.removeprefix("http://"), network.token, "setup", seed, "")
     shared = admin.make("network").id
+    project = network.get(f"networks/{shared}")["network"]["project_id"]
+    network.put(f"quotas/{project}", {"quota": dict.fromkeys(MOST, -1)})  # of what nobody knows whether it is there
     for version, cidr in ((4, "10.6.0.0/20"), (6, "fd06::/64")):
         admin.make("subnet", network_id=shared, ip_version=version, cidr=cidr)
     guests = [plugged(cloud, admin.make("port", network_id=shared).id, host, f"g{number}")

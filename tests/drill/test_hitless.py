@@ -23,7 +23,7 @@ from tests.drill import health
 from tests.drill.drill import plugged
 from tests.drill.pings import Pinging
 from tests.drill.planted import plant
-from tests.test_river import BRIDGES, durations, in_sync
+from tests.test_river import BRIDGES, in_sync
 from topology import lab, processes
 from topology.cloud import Cloud
 
@@ -84,6 +84,18 @@ def restart(cloud: Cloud, part: str, how: signal.Signals) -> None:
         os.kill(pid, how)
     assert eventually(lambda: len(living := {one.pid for one in processes.find(cloud) if one.name == part and one.leader})
                       == len(old) and not living & set(old))
+
+
+def durations(cloud: RunningCloud) -> dict[tuple[str, str, str], float]:
+    """(host, bridge, cookie and match) → seconds since the flow was written."""
+    found = {}
+    for host in ("h1", "h2"):
+        for bridge in BRIDGES:
+            for line in cloud.ofctl(host, "dump-flows", bridge).splitlines():
+                if "cookie=" in line:
+                    age = float(re.findall(r"duration=([\d.]+)s", line)[0])
+                    found[host, bridge, re.sub(r"(duration|n_packets|n_bytes|idle_age|hard_age)=[^ ,]+,? ?", "", line)] = age
+    return found
 
 
 @pytest.fixture(scope="module")
