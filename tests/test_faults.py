@@ -322,10 +322,11 @@ def test_somebody_at_the_book(cloud: RunningCloud) -> None:
 # What everything stands on.
 
 
+@drill
 @system
 def test_somebody_holds_the_database(cloud: RunningCloud) -> None:
     """SQLite has one writer: who holds it delays the others, and what they wrote is there when it goes."""
-    sdk = cloud.connect()
+    sdk, since = cloud.connect(), lengths(cloud)
     with contextlib.closing(sqlite3.connect(cloud.state / "unryu.db", isolation_level=None)) as hog:
         hog.execute("BEGIN IMMEDIATE")
         made: list[Any] = []
@@ -335,9 +336,15 @@ def test_somebody_holds_the_database(cloud: RunningCloud) -> None:
         assert not made and cloud.pings("vm1", "10.0.0.12")
         assert [n.name for n in sdk.network.networks(name="both")] == ["both"], "who reads waits for nobody"
         hog.execute("ROLLBACK")
-    writer.join(10)
-    assert made and sdk.network.get_network(made[0].id)
-    sdk.network.delete_network(made[0].id)
+        writer.join(10)
+        assert made and sdk.network.get_network(made[0].id)
+        hog.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Exception, match="503.*The database does not answer: database is locked"):
+            sdk.network.delete_network(made[0].id)
+        assert [n.name for n in sdk.network.networks(name="both")] == ["both"]
+        hog.execute("ROLLBACK")
+    assert eventually(lambda: sdk.network.delete_network(made[0].id) is None)
+    said(cloud, "test_somebody_holds_the_database", since)
 
 
 def in_own_mounts(test: Callable[[], None]) -> Callable[[], None]:

@@ -30,7 +30,8 @@ from unryu.resource import Resource, new_id, nouns, pointing_at
 CROSSED = ("40P01", "40001")
 """PostgreSQL's words for a transaction that it ended for the sake of others: deadlock, serialization failure."""
 STOOD_STILL = "25P03"
-LOCK_TIMEOUT = 30.0  # seconds a writer waits for another before it gives up
+LOCK_TIMEOUT = 10.0  # seconds a writer waits for a stranger (SQLite; for each other our own queue elsewhere) before it gives up
+IMPATIENT = 0.1  # while somebody has just waited in vain: else each of those who queue would wait as long, one by one
 IDLE = 5.0
 """Seconds that a transaction may stand still (PostgreSQL): a frozen process must not keep what it locked, least of all the
 revision counter, for which everybody waits."""
@@ -82,7 +83,7 @@ class Database:
         """Rows and journal in one commit, then the bell. An error inside changes nothing. `many`: it takes several values
         of a pool, and queues for them: two that took many crosswise would wait for each other."""
         with self._one_writer(), self._errors("written"), self.engine.connect() as connection:
-            connection = connection.execution_options(unryu_write=True)
+            connection = connection.execution_options(unryu_write=True, unryu_impatient="written" in self._silent)
             with connection.begin():
                 tx = Tx(connection, context, self.sqlite, steady=self.sqlite, many=many)
                 yield tx
@@ -158,8 +159,14 @@ def _sqlite_connect(connection: Any, _: Any) -> None:
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get("unryu_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("unryu_impatient"):
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(IMPATIENT * 1000)}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("unryu_write") else "BEGIN")
+    finally:
+        if options.get("unryu_impatient"):
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(LOCK_TIMEOUT * 1000)}")
 
 
 def _postgres_checkout(connection: Any, _: Any, proxy: Any) -> None:

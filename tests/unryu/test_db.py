@@ -1,7 +1,9 @@
 """Transactions: rows and journal together or not at all, in an order that no reader can miss."""
 
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -154,6 +156,25 @@ def test_revision_order_is_commit_order(database: Database) -> None:
     seen = [(e.revision, e.id == "slow") for e in feed.read()]
     assert seen == ([(1, True), (2, False)] if database.sqlite else [(2, True)])
     feed.close()
+
+
+def test_who_waited_in_vain_has_waited_for_all(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not database.sqlite:
+        pytest.skip("a server has many writers")
+    monkeypatch.setattr("unryu.db.LOCK_TIMEOUT", 1.0)
+    fresh = Database(database.url.render_as_string())
+    took = []
+    with closing(sqlite3.connect(str(database.url.database), isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        for name in "abc":
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="database is locked"):
+                shelf(fresh, name)
+            took.append(time.monotonic() - began)
+        stranger.execute("ROLLBACK")
+    assert took[0] > 0.9 and max(took[1:]) < took[0]
+    assert shelf(fresh, "d").name == "d" and not fresh._silent
+    fresh.close()
 
 
 def test_a_commit_waits_for_the_numbered_one_before_it(database: Database) -> None:
