@@ -24,6 +24,7 @@ from topology.processes import SUCCESSORS, SUPERVISOR, Found, Process, end, find
 BACKOFF = (0.1, 5.0)  # seconds before the second start, and at most
 STEADY = 10.0  # seconds; who lived longer is started again at once
 LOG_SIZE = 5_000_000  # bytes; then the log begins anew and the old one is kept once
+TRIM = 10.0  # seconds from one look at the logs' sizes to the next
 LOOK_AGAIN = 0.02  # seconds, while something waits for what another has yet to make
 
 
@@ -57,10 +58,14 @@ class Supervisor:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
         signal.signal(signal.SIGINT, lambda *_: setattr(self, "stopping", True))
         signal.signal(signal.SIGHUP, lambda *_: setattr(self, "reread", True))
+        trimmed = time.monotonic()
         while not self.stopping:
             self.converge(time.monotonic())
             self.tell()
             self.wait()
+            if time.monotonic() > trimmed + TRIM:  # by the clock, not in quiet moments: who ends over and over writes most
+                self.trim_logs()
+                trimmed = time.monotonic()
 
     def converge(self, now: float) -> None:
         """Whatever is wanted, not watched and may start: adopt it if it lives, else start it."""
@@ -102,10 +107,7 @@ class Supervisor:
         for pidfd in ends:
             poll.register(pidfd, select.POLLIN)
         idle = any(self._idle(name) for name in self.wanted)
-        events = poll.poll(LOOK_AGAIN * 1000 if idle else 10_000)
-        if not events and not idle:
-            self.trim_logs()
-        for fd, _ in events:
+        for fd, _ in poll.poll(LOOK_AGAIN * 1000 if idle else TRIM * 1000):
             if fd == self.wakeup:
                 os.read(self.wakeup, 4096)
             else:

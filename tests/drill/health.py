@@ -1,4 +1,4 @@
-"""What is felt from outside while processes die: the API, the controller's switches, the agents, asked all the time."""
+"""What is felt from outside while processes die: API, switches, agents, and vswitchd's rounds, asked all the time."""
 
 import threading
 import time
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tests.drill.verdict import serves
 from topology import api
 from topology.cloud import Cloud
 
@@ -47,6 +48,7 @@ def probes(cloud: Cloud) -> list[Probe]:
     return [
         Probe("API", lambda: api.call("GET", f"{cloud.url}/readyz", timeout=PATIENCE)),
         Probe("switches", connected),
+        Probe("rounds", lambda: all(serves(host.dir / "br-int.mgmt") for host in hosts)),
         Probe("agents", lambda: all(api.agent(host, "GET", "/health")["ready"] for host in hosts)),
     ]
 

@@ -23,17 +23,29 @@ SEEDED = ("default_security_group_rule",)
 
 def flows(path: Path, bridge: str) -> set[tuple[int, Any]]:
     """What a bridge holds, asked at its own socket."""
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(10)
-        line.connect(str(path))
-        line.sendall(wire.HEADER.pack(4, wire.HELLO, 8, 1) + wire.flow_stats_request(2))
-        held: set[tuple[int, Any]] = set()
-        for message in _messages(line):
-            if message[1] == 19:
-                held |= {(each.cookie, each.flow) for each in wire.flow_stats(bridge, message)}
-                if not wire.more_to_come(message):
-                    return held
+    held: set[tuple[int, Any]] = set()
+    for message in _conversation(path, wire.flow_stats_request(2), patience=10):
+        if message[1] == 19:
+            held |= {(each.cookie, each.flow) for each in wire.flow_stats(bridge, message)}
+            if not wire.more_to_come(message):
+                return held
     raise ConnectionError(f"{path} hung up")
+
+
+def serves(path: Path) -> bool:
+    """Whether vswitchd does its rounds: the thread that answers here is the one that carries packets."""
+    try:
+        return any(message[1] == wire.ECHO_REPLY for message in _conversation(path, wire.echo_request(2), patience=0.5))
+    except OSError:
+        return False
+
+
+def _conversation(path: Path, question: bytes, patience: float) -> Iterator[bytes]:
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(patience)
+        line.connect(str(path))
+        line.sendall(wire.HEADER.pack(4, wire.HELLO, 8, 1) + question)
+        yield from _messages(line)
 
 
 def _messages(line: socket.socket) -> Iterator[bytes]:
