@@ -141,7 +141,11 @@ class Supervisor:
         for path in (self.cloud.state / "log").glob("*.log"):
             with suppress(FileNotFoundError):
                 if path.stat().st_size > LOG_SIZE:
-                    shutil.copyfile(path, path.with_suffix(".log.1"))
+                    old = path.with_suffix(".log.1")
+                    try:
+                        shutil.copyfile(path, old)
+                    except OSError:  # a full disk: half a copy helps nobody, the room does
+                        old.unlink(missing_ok=True)
                     os.truncate(path, 0)
 
     def _watch(self, name: str) -> Watch:

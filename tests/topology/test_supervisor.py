@@ -1,5 +1,6 @@
 """The supervisor with processes that only sleep: what dies is started again, what lives is never touched."""
 
+import errno
 import os
 import select
 import signal
@@ -120,3 +121,16 @@ def test_logs_begin_anew_when_they_are_large(cloud: Cloud, monkeypatch: pytest.M
     log.write_text("a long story")
     supervise(cloud, process(cloud)).trim_logs()
     assert (log.read_text(), log.with_suffix(".log.1").read_text()) == ("", "a long story")
+
+
+def test_a_full_disk_costs_the_old_log_and_not_the_supervisor(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        target.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "LOG_SIZE", 10)
+    monkeypatch.setattr(module.shutil, "copyfile", full)
+    log = cloud.state / "log" / "api.log"
+    log.write_text("a long story")
+    supervise(cloud, process(cloud)).trim_logs()
+    assert log.read_text() == "" and not log.with_suffix(".log.1").exists()
