@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pydantic
 import sqlalchemy as sa
-from prometheus_client import Gauge, generate_latest
+from prometheus_client import generate_latest
 
 from controller.admission import HOST, Admission, admitted_since, removal
 from controller.peers import PATIENCE
@@ -19,13 +19,13 @@ from unryu import tls
 from unryu.db import Database, Tx, now
 from unryu.errors import BadRequest, Fault, Forbidden, NotFound, TooLarge, Unauthorized
 from unryu.logs import log
+from unryu.metrics import refused
 from unryu.resource import nouns
 from unryu.tls.authority import SERVICES, certificate
 
 MAX_REPORT = 4 << 20  # bytes: a host of 10,000 VIFs reports 1 MB
 ANY = sys.maxsize  # a time later than every certificate
 MAX_REQUEST = 64 << 10  # bytes of who has no certificate yet
-refused = Gauge("unryu_refused_connections", "Refused for their certificate or for lack of one", ("door",))
 
 
 class VifReport(pydantic.BaseModel):

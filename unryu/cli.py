@@ -122,6 +122,19 @@ def certificate(file: Path, names: tuple[str, ...], days: float) -> None:
     click.echo(f"{file} is for {', '.join(names)}; who trusts {authority.certificate(folder, authority.WEB)} believes it.")
 
 
+@unryu.command()
+@click.argument("name", type=click.Choice(["services", "hosts", "web"]))
+@click.argument("step", type=click.Choice(["prepare", "change", "finish"]))
+def authority(name: str, step: str) -> None:
+    """Let an authority be followed by another, in three steps with a lifetime of certificates between them (docs/deploy.md)."""
+    from unryu.tls.authority import Authority, home
+
+    {"prepare": Authority.prepare, "change": Authority.change, "finish": Authority.finish}[step](home(), name)
+    click.echo({"prepare": "Its successor is believed, too. Go on when every certificate has been renewed.",
+                "change": "The successor signs from now on. Go on when every certificate has been renewed.",
+                "finish": "The old one is believed no more."}[step])
+
+
 @unryu.group()
 def db() -> None:
     """The database and its schema."""

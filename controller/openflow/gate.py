@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from unryu import tls
+from unryu.metrics import refused
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Gate(threading.Thread):
                  passed: Callable[[socket.socket, Address, tls.Peer | None], None]) -> None:
         super().__init__(name="gate", daemon=True)
         self.refusals = tls.Refusals("the switches")
+        refused.labels("switches").set_function(lambda: self.refusals.count)
         self.listeners: list[socket.socket] = []
         self._identity, self._passed = identity, passed
         self._selector = selectors.DefaultSelector()

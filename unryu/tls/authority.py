@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import Field as Setting
 
 from unryu import tls
 from unryu.config import Settings, state_dir
-from unryu.errors import BadRequest
+from unryu.errors import BadRequest, Unavailable
 from unryu.files import private_folder, write_private
 
 SERVICES, HOSTS, WEB = "services", "hosts", "web"
@@ -47,6 +48,8 @@ class Authority:
         # With a successor the file holds both; the first one is ours, which signs.
         self.certificate = x509.load_pem_x509_certificates(certificate(folder, name).read_bytes())[0]
         self._key = _key((folder / f"{name}-ca.key").read_text())
+        if self._key.public_key() != self.certificate.public_key():  # its successor's moment is now
+            raise Unavailable(f"The key in {folder}/{name}-ca.key is not that of the first certificate in {name}-ca.pem.")
 
     @classmethod
     def make(cls, folder: Path, name: str) -> None:
@@ -62,6 +65,30 @@ class Authority:
             critical=True).sign(key, hashes.SHA256())
         write_private(certificate(folder, name), _pem(made))
         write_private(folder / f"{name}-ca.key", _text(key))  # last: with it the authority is whole
+
+    @classmethod
+    def prepare(cls, folder: Path, name: str) -> None:
+        """Its successor: believed from now on, and silent."""
+        if (folder / f"{name}-next-ca.key").exists():
+            return
+        cls.make(folder, f"{name}-next")
+        ours = certificate(folder, name)
+        write_private(ours, ours.read_text() + certificate(folder, f"{name}-next").read_text())
+
+    @classmethod
+    def change(cls, folder: Path, name: str) -> None:
+        """The successor signs."""
+        successor, ours = certificate(folder, f"{name}-next"), certificate(folder, name)
+        texts = [_pem(one) for one in x509.load_pem_x509_certificates(ours.read_bytes())]
+        write_private(ours, successor.read_text() + "".join(text for text in texts if text != successor.read_text()))
+        (folder / f"{name}-next-ca.key").replace(folder / f"{name}-ca.key")
+        successor.unlink()
+
+    @classmethod
+    def finish(cls, folder: Path, name: str) -> None:
+        """Only who signs is believed."""
+        ours = certificate(folder, name)
+        write_private(ours, _pem(x509.load_pem_x509_certificates(ours.read_bytes())[0]))
 
     def sign(self, request: str, name: str) -> str:
         """Of a request only its key is taken: who somebody is, we say."""
@@ -159,7 +186,8 @@ def keep_fresh(folder: Path, authority: str, path: Path, name: str) -> None:
     """For ever, for who has the authority's key: what a thread of a service does."""
     while True:
         time.sleep(max(1.0, tls.ageing(path)))
-        freshen(folder, authority, path, name)
+        with suppress(Unavailable):
+            freshen(folder, authority, path, name)
 
 
 def _key(text: str) -> ec.EllipticCurvePrivateKey:
