@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, dhcp, flows, groups
+from bench import api, cloud, dhcp, failover, flows, groups
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
@@ -15,6 +15,7 @@ BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]]
     "api": (api.run, api.show),
     "dhcp": (dhcp.run, dhcp.show),
     "groups": (groups.run, groups.show),
+    "failover": (failover.run, failover.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

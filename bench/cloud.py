@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,11 @@ class Lab:
 
 
 @contextmanager
-def lab() -> Iterator[tuple[Lab, dict[str, float]]]:
+def lab(*options: str) -> Iterator[tuple[Lab, dict[str, float]]]:
     with tempfile.TemporaryDirectory(prefix="unryu-bench-") as state:
         cloud = Lab(f"{state}/c")
         try:
-            seconds = json.loads(cloud.unryu("up", "--hosts", "2", "-o", "json"))["seconds"]
+            seconds = json.loads(cloud.unryu("up", "--hosts", "2", *options, "-o", "json"))["seconds"]
             yield cloud, seconds
         finally:
             cloud.unryu("down")
@@ -147,25 +147,38 @@ class Plugs:
 
     def round(self, number: int) -> tuple[dict[str, float], dict[str, float]]:
         """Milliseconds to commit, ofport and first answer: ours, and the floor."""
+        return self.ours(number), self.floor(number)
+
+    def ours(self, number: int, first: Callable[[], object] = lambda: None) -> dict[str, float]:
+        """`first` is done in the moment before the plug, and counts."""
         port = self.network.create_port(network_id=self.network_id, binding_host_id="h2")
         address = port.fixed_ips[0]["ip_address"]
         self._guest(f"g{number}", port.mac_address, f"{address}/16", (self.peer_ip, self.peer_mac))
-        ours = self._plug(f"g{number}", self.peer_ip, "br-int", {"iface-id": port.id, "attached-mac": port.mac_address})
+        ids = {"iface-id": port.id, "attached-mac": port.mac_address}
+        took = self._plug(f"g{number}", self.peer_ip, "br-int", ids, first)
+        self._unplug(f"g{number}", "br-int")
+        self.network.delete_port(port.id)
+        return took
+
+    def floor(self, number: int) -> dict[str, float]:
         mac = f"02:00:00:00:00:{number:02x}"
         peer = command("ip", "-n", f"{self.namespace}-floor", "-j", "link", "show", "eth0")
         self._guest(f"f{number}", mac, f"10.1.0.{number + 1}/16", ("10.1.255.1", json.loads(peer)[0]["address"]))
         command("ip", "-n", f"{self.namespace}-floor", "neigh", "replace", f"10.1.0.{number + 1}", "lladdr", mac, "dev", "eth0")
-        floor = self._plug(f"f{number}", "10.1.255.1", "br-floor", {})
-        for name, bridge in ((f"g{number}", "br-int"), (f"f{number}", "br-floor")):
-            self._vsctl("del-port", bridge, f"t-{name}")
-            command("ip", "netns", "del", f"{self.namespace}-{name}")
-        self.network.delete_port(port.id)
-        return ours, floor
+        took = self._plug(f"f{number}", "10.1.255.1", "br-floor", {})
+        self._unplug(f"f{number}", "br-floor")
+        return took
 
-    def _plug(self, name: str, peer: str, bridge: str, ids: dict[str, str]) -> dict[str, float]:
+    def _unplug(self, name: str, bridge: str) -> None:
+        self._vsctl("del-port", bridge, f"t-{name}")
+        command("ip", "netns", "del", f"{self.namespace}-{name}")
+
+    def _plug(self, name: str, peer: str, bridge: str, ids: dict[str, str],
+              first: Callable[[], object] = lambda: None) -> dict[str, float]:
         asked = FirstAnswer(f"{self.namespace}-{name}", peer)
         time.sleep(0.05)
         began = time.perf_counter()
+        first()
         self.ovsdb.transact(
             {"op": "insert", "table": "Interface", "uuid-name": "i", "row": {
                 "name": f"t-{name}", "external_ids": ["map", list(ids.items())]}},
