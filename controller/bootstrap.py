@@ -23,7 +23,8 @@ class ControllerSettings(Settings):
     openflow: str = Setting("127.0.0.1:6653", description="address:port that switches connect to")
     listen: str = Setting("127.0.0.1:6680", description="address:port of the agents' door and of live questions")
     name: str = Setting("", description="of this controller, unique among those that share a database; empty: the machine's")
-    door: str = Setting("", description="address:port at which other controllers reach `listen`; empty: the same")
+    door: str = Setting("", description="address:port at which other controllers reach `listen`; empty: the same, and of a "
+                      "listener on all addresses the machine's name")
     look_again: float = Setting(600, gt=0, description="seconds in which every switch is read back once, and every agent told "
                                 "its whole book")
     keep_cookies: list[str] = Setting([], description="flows with these cookies are yours: never touched, such as "
@@ -34,6 +35,7 @@ def serve() -> None:
     # os-ken chooses its threads at its first import, from the environment.
     os.environ["OSKEN_HUB_TYPE"] = "native"
     logs.setup("controller")
+    threading.excepthook = _end
     from controller.derive import catalogue
     from controller.drift import kept_cookies
     from controller.hosts import Door
@@ -57,7 +59,7 @@ def serve() -> None:
     alone = _alone() if database.sqlite else None
     # Renewals wait in no queue behind others for a connection, and must not keep a lock when we are frozen.
     renewals = None if database.sqlite else Database(idle=LIFE / 2)
-    lease = Lease(renewals, settings.name or socket.gethostname(), settings.door or settings.listen) if renewals else None
+    lease = Lease(renewals, settings.name or socket.gethostname(), _reached(settings)) if renewals else None
     loop = Loop(database, catalogue.values(), identity, settings.look_again, keep, lease)
     switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down, identity=identity)
     door = Door(address(settings.listen), identity, database, loop.switches, lambda: loop.ready, loop.confirmed, folder,
@@ -91,6 +93,20 @@ def load_features() -> None:
 def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def _reached(settings: ControllerSettings) -> str:
+    host, port = address(settings.listen)
+    everywhere = host in ("", "0.0.0.0", "::")
+    return settings.door or (f"{socket.gethostname()}:{port}" if everywhere else settings.listen)
+
+
+def _end(failure: threading.ExceptHookArgs) -> None:
+    """A thread of ours has a fault we did not foresee, or our name is another's: better a new process than part of one. Flows
+    stay, and the hosts are others' before long."""
+    log.critical("the controller ends: a part of it has failed", part=failure.thread.name if failure.thread else "",
+                 error=repr(failure.exc_value), exc_info=failure.exc_value)
+    os._exit(1)
 
 
 def _alone() -> int:
