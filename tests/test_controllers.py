@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -18,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from ovsagent.links import inside
 from tests.clouds import BIN, RunningCloud, eventually
+from tests.drill.test_hitless import durations, unfelt
 from tests.postgres import Postgres
-from tests.test_river import durations, in_sync, lost, pinging
+from tests.test_river import in_sync
 from topology import api
 from topology.cloud import Cloud
+from topology.lab import guest
 
 pytestmark = pytest.mark.system
 CONTROLLERS = int(os.environ.get("UNRYU_CONTROLLERS", "2"))  # of two, each has one of the hosts
@@ -99,48 +99,13 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def unsupervised(lab: Lab) -> Iterator[None]:
     """Nobody starts again what is killed, until the end."""
-    pids = [pid for pid in (lab.cloud.pid("supervisor"), lab.cloud.pid("successor")) if pid]
+    pids = [one["pid"] for one in lab.cloud.status()["processes"] if one["name"].startswith(("supervisor", "successor"))]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     yield
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
     assert eventually(lab.settled, 30), lab.cloud.status()["switches"]
-
-
-class Stream(threading.Thread):
-    """A TCP connection that says a number every 5 ms and hears each of them."""
-
-    def __init__(self, lab: Lab) -> None:
-        super().__init__()
-        self.stopping = threading.Event()
-        self.heard = self.said = 0
-        self.longest = 0.0
-        with inside(f"{Cloud(lab.cloud.state).name}-vm2"):
-            ear = socket.create_server((lab.address, 7000))
-        with inside(f"{Cloud(lab.cloud.state).name}-vm1"):
-            self.client = socket.create_connection((lab.address, 7000), 5)
-        self.server, _ = ear.accept()
-        ear.close()
-        self.server.settimeout(5)
-
-    def run(self) -> None:
-        while not self.stopping.wait(0.005):
-            self.said += 1
-            began = time.monotonic()
-            self.client.sendall(self.said.to_bytes(8, "big"))
-            number = int.from_bytes(self.server.recv(8, socket.MSG_WAITALL), "big")
-            self.longest = max(self.longest, time.monotonic() - began)
-            self.heard += number == self.said
-
-    def __enter__(self) -> "Stream":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        self.join()
-        self.client.close(), self.server.close()
 
 
 class Leases(threading.Thread):
@@ -169,14 +134,14 @@ class Leases(threading.Thread):
 
 
 @contextlib.contextmanager
-def undisturbed(lab: Lab) -> Iterator[None]:
-    """Whatever happens meanwhile: pings, a TCP connection and DHCP go on, and no flow is younger at the end than it should be."""
+def undisturbed(lab: Lab, folder: Path) -> Iterator[None]:
+    """Whatever happens meanwhile: pings, a TCP connection, new ones and DHCP go on, and no flow is younger at the end than it
+    should be."""
+    one, other = (guest(Cloud(lab.cloud.state), name) for name in ("vm1", "vm2"))
     before, began = durations(lab.cloud), time.monotonic()
-    with pinging(lab.cloud, "vm1", lab.address) as said, Stream(lab) as stream, Leases(lab.cloud, "vm1") as leases:
+    with unfelt(one, other, folder), Leases(lab.cloud, "vm1") as leases:
         yield
     after, passed = durations(lab.cloud), time.monotonic() - began
-    assert lost(said) == []
-    assert stream.heard == stream.said > 50
     assert leases.answered and not leases.unanswered
     younger = [key for key in before if after.get(key, 0.0) < before[key] + passed - 1.5]
     assert not younger, "rewritten, or gone, though right"
@@ -207,9 +172,9 @@ def test_each_host_has_one_controller_and_status_asks_it(lab: Lab) -> None:
         assert sorted(roles) == ["master"] * 3 + ["slave"] * 3 * (CONTROLLERS - 1)
 
 
-def test_the_owner_is_killed(lab: Lab, unsupervised: None) -> None:
+def test_the_owner_is_killed(lab: Lab, unsupervised: None, tmp_path: Path) -> None:
     owner = lab.owner("h1")
-    with undisturbed(lab):
+    with undisturbed(lab, tmp_path):
         began = time.time()
         os.kill(lab.cloud.pid(owner) or 0, signal.SIGKILL)
         assert eventually(lambda: lab.owner("h1") not in ("", owner) and in_sync(lab.cloud), 10), lab.cloud.status()["switches"]
@@ -226,7 +191,7 @@ def _at(said: dict[str, Any]) -> float:
     return datetime.fromisoformat(said["at"]).timestamp()
 
 
-def test_a_sleeper_that_wakes_writes_nothing(lab: Lab) -> None:
+def test_a_sleeper_that_wakes_writes_nothing(lab: Lab, tmp_path: Path) -> None:
     """Its hosts are another's; and what has changed since, it reads and keeps to itself."""
     owner = lab.owner("h1")
     pid = lab.cloud.pid(owner) or 0
@@ -236,7 +201,7 @@ def test_a_sleeper_that_wakes_writes_nothing(lab: Lab) -> None:
         assert eventually(lambda: lab.owner("h1", without=owner) and in_sync(lab.cloud), 10)
         address = lab.plug("late", "h1")
         assert lab.cloud.pings("vm1", address)
-        with undisturbed(lab):
+        with undisturbed(lab, tmp_path):
             os.kill(pid, signal.SIGCONT)
             assert eventually(lab.settled, 15), lab.cloud.status()["switches"]
             assert eventually(lambda: lab.owner("h1") == owner, 10), "it has its share again"
@@ -248,13 +213,13 @@ def test_a_sleeper_that_wakes_writes_nothing(lab: Lab) -> None:
     assert eventually(lambda: in_sync(lab.cloud)) and lab.pushed(owner) > pushed, "and goes on as before"
 
 
-def test_the_database_stands_still(lab: Lab) -> None:
+def test_the_database_stands_still(lab: Lab, tmp_path: Path) -> None:
     """All leases end; nobody writes, and what is there stays. When it goes on, so does everybody, where he was."""
     names = [one.name for one in Cloud(lab.cloud.state).controllers()]
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _of(path, lab.postgres.folder)]
     assert pids
     owners = {host: lab.owner(host) for host in ("h1", "h2")}
-    with undisturbed(lab):
+    with undisturbed(lab, tmp_path):
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
