@@ -86,10 +86,33 @@ def test_every_section_is_tried_and_every_fault_is_told() -> None:
 # The cloud.
 
 
+ROGUE = '''
+"""A feature of somebody's own that does what a port's tags say."""
+from controller.derive import derives, own_host
+from controller.flow import IN_PORT, flow, match, output
+from controller.pipeline import OUTPUT
+
+
+@derives("port", at=own_host)
+def flaw(port, net, here):
+    """Asks for what no switch takes, or fails."""
+    if "impossible" in port.tags:
+        yield flow(OUTPUT, 7, match(IN_PORT == here.vif(port.id)), output(0x10000))
+    if "failing" in port.tags:
+        raise RuntimeError("planted")
+'''
+
+
 @pytest.fixture(scope="module")
-def broken() -> Iterator[RunningCloud]:
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
     """Two hosts with a guest on each; `alone` is a network that only h1 has ports of."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "rogue.py").write_text(ROGUE)
+    (site / "rogue-1.dist-info").mkdir()
+    (site / "rogue-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: rogue\nVersion: 1\n")
+    (site / "rogue-1.dist-info" / "entry_points.txt").write_text("[unryu.features]\nrogue = rogue\n")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{site}:{os.environ.get('PYTHONPATH', '')}")
         patch.setenv("UNRYU_CONTROLLER_LOOK_AGAIN", "2")
         with RunningCloud(hosts=2) as cloud:
             sdk = cloud.connect()
@@ -270,6 +293,46 @@ def test_a_hung_controller(cloud: RunningCloud) -> None:
     said(cloud, "test_a_hung_controller", since)
 
 
+# A feature's fault.
+
+
+@drill
+@system
+def test_a_flow_that_no_switch_takes(cloud: RunningCloud) -> None:
+    since = lengths(cloud)
+    sdk, port = tagged(cloud, "impossible")
+    assert eventually(lambda: sdk.network.get_port(port.id).status == "ERROR")
+    assert cloud.pings("vm1", "10.0.0.12"), "all else of the change went in"
+    assert any("1 flows are refused" in words for words in waits(cloud, "h1"))
+    said(cloud, "test_a_flow_that_no_switch_takes", since)
+    length = len(log_of(cloud, "controller"))
+    time.sleep(5)
+    assert "refused a flow" not in log_of(cloud, "controller")[length:], "said once, though every switch is read again"
+    sdk.network.set_tags(port, [])
+    assert eventually(lambda: sdk.network.get_port(port.id).status == "ACTIVE")
+
+
+@drill
+@system
+def test_a_feature_that_fails(cloud: RunningCloud) -> None:
+    since = lengths(cloud)
+    sdk, port = tagged(cloud, "failing")
+    assert eventually(lambda: sdk.network.get_port(port.id).status == "ERROR")
+    assert cloud.pings("vm1", "10.0.0.12"), "what other features want of it is there"
+    new_port(cloud, "h1", "both")
+    said(cloud, "test_a_feature_that_fails", since)
+    sdk.network.set_tags(port, [])
+    assert eventually(lambda: sdk.network.get_port(port.id).status == "ACTIVE")
+
+
+def tagged(cloud: RunningCloud, tag: str) -> tuple[Any, Any]:
+    """The port of vm1, with a tag that the rogue feature hears."""
+    sdk = cloud.connect()
+    port = next(p for p in sdk.network.ports() if p.fixed_ips[0]["ip_address"] == "10.0.0.11")
+    sdk.network.set_tags(port, [tag])
+    return sdk, port
+
+
 # Somebody's hand.
 
 
@@ -448,6 +511,44 @@ def test_a_database_that_goes_away() -> None:
         cloud.plug(third.id, "h1", "vm3")
         assert cloud.pings("vm2", third.fixed_ips[0]["ip_address"])
         said(cloud, "test_a_database_that_goes_away", since)
+
+
+@drill
+@system
+def test_a_database_that_vanishes() -> None:
+    """Its machine's cable is drawn: nothing says goodbye."""
+    name, number = f"upg{os.getpid()}", os.getpid() % 16000 * 4
+    ours, theirs = (f"198.19.{number // 256}.{number % 256 + end}" for end in (1, 2))
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        for words in (f"link add {name} type veth peer name db netns {name}", f"addr add {ours}/30 dev {name}",
+                      f"link set {name} up", f"-n {name} addr add {theirs}/30 dev db", f"-n {name} link set db up"):
+            subprocess.run(["ip", *words.split()], check=True)
+        with Postgres(name, theirs) as server, server.database() as url, RunningCloud(hosts=1, database=url) as cloud:
+            sdk, since = cloud.connect(), lengths(cloud)
+            network = sdk.network.create_network(name="blue")
+            assert eventually(lambda: whole(cloud))
+            subprocess.run(["ip", "link", "set", name, "down"], check=True)
+            began = time.monotonic()
+            with pytest.raises(Exception, match="The database does not answer"):
+                sdk.network.get_network(network.id)
+            assert time.monotonic() - began < 60, "TCP alone would wait for a quarter of an hour"
+            assert eventually(lambda: "cannot be" in log_of(cloud, "controller"), 30)
+            subprocess.run(["ip", "link", "set", name, "up"], check=True)
+            assert eventually(lambda: port_at_once(sdk, network.id), 30)
+            assert eventually(lambda: whole(cloud), 30)
+            said(cloud, "test_a_database_that_vanishes", since)
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+        subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def port_at_once(sdk: Any, network_id: str) -> bool:
+    try:
+        return bool(sdk.network.create_port(network_id=network_id))
+    except Exception as error:  # noqa: BLE001 - whatever the SDK makes of a refusal
+        assert "503" in str(error)
+        return False
 
 
 def ticks(pid: int) -> int:
