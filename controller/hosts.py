@@ -17,7 +17,7 @@ from controller.admission import HOST, Admission, admitted_since, removal
 from controller.peers import PATIENCE
 from unryu import tls
 from unryu.db import Database, Tx, now
-from unryu.errors import BadRequest, Fault, Forbidden, NotFound, TooLarge, Unauthorized
+from unryu.errors import BadRequest, Conflict, Fault, Forbidden, NotFound, TooLarge, Unauthorized
 from unryu.logs import log
 from unryu.metrics import refused
 from unryu.resource import nouns
@@ -69,10 +69,14 @@ def take_report(database: Database, host: str, report: Report, issued: int = ANY
     """Store it; the answer is what a host must know of the others. `issued`: when the certificate was, that it came with."""
     with database.transaction() as tx:
         agent = next(iter(tx.where("agent", host=host)), None)
+        known = agent is not None
         if agent is None:
             agent = tx.insert(nouns["agent"](host=host, started_at=now(), admitted=admitted_since(tx, host)))
-            log.info("a new host", host=host, tunnel_ip=report.tunnel_ip)
         _refuse_removed(agent, issued)
+        if report.datapaths != agent.datapaths:
+            _refuse_anothers(tx, agent, report)
+        if not known:
+            log.info("a new host", host=host, tunnel_ip=report.tunnel_ip)
         tx.update(agent, tunnel_ip=report.tunnel_ip, door=report.door, mappings=report.mappings, datapaths=report.datapaths,
                   ofports=report.ofports, heartbeat_timestamp=tx.now.strftime("%Y-%m-%dT%H:%M:%S"))
         held = {v.port_id: v for v in tx.where("vif", agent_id=agent.id)}
@@ -86,6 +90,14 @@ def peers(tx: Tx, host: str) -> list[str]:
     """The tunnel addresses of all other hosts. Only that column: each of 1,000 hosts asks every 5 s."""
     agents = nouns["agent"].table.c
     return sorted(tx.connection.scalars(sa.select(agents.tunnel_ip).where(agents.host != host, agents.tunnel_ip != "")))
+
+
+def _refuse_anothers(tx: Tx, agent: Any, report: Report) -> None:
+    """Bridges have one host: who claims another's would take the place of its switches."""
+    held_by = {dpid: other.host for other in tx.where("agent") if other.id != agent.id for dpid in other.datapaths.values()}
+    for dpid in report.datapaths.values():
+        if dpid in held_by:
+            raise Conflict(f"Datapath {dpid} is a bridge of {held_by[dpid]}.")
 
 
 def _refuse_removed(agent: Any, issued: float) -> None:

@@ -107,3 +107,12 @@ def test_a_host_with_ports_is_not_removed(admission: Admission) -> None:
         admission.remove("h9")
 
 
+
+
+def test_no_host_claims_the_bridges_of_another(admission: Admission) -> None:
+    bridges = {"br-int": "00000000000000a1"}
+    for host in ("h1", "h2"):
+        take_report(admission.database, host, report(host))
+    take_report(admission.database, "h1", report("h1").model_copy(update={"datapaths": bridges}))
+    with pytest.raises(Conflict, match="Datapath 00000000000000a1 is a bridge of h1"):
+        take_report(admission.database, "h2", report("h2").model_copy(update={"datapaths": bridges}))
