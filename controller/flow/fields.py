@@ -221,6 +221,7 @@ def _field(name: str, bits: int, kind: Kind, oxm: tuple[str, int], nxm: tuple[st
     return new
 
 
+CONJ_ID = _field("conj_id", 32, DECIMAL, ("NXM_NX_CONJ_ID", 37))
 IN_PORT = _field("in_port", 32, DECIMAL, ("OXM_OF_IN_PORT", 0), ("NXM_OF_IN_PORT", 0), nxm_bits=16)
 ETH_SRC = _field("eth_src", 48, MAC, ("OXM_OF_ETH_SRC", 4), ("NXM_OF_ETH_SRC", 2), shown="dl_src")
 ETH_DST = _field("eth_dst", 48, MAC, ("OXM_OF_ETH_DST", 3), ("NXM_OF_ETH_DST", 1), shown="dl_dst")
@@ -284,6 +285,7 @@ def _wide(name: str, nxm: str, number: int, parts: tuple[Field, ...]) -> Wide:
 
 XREGISTERS = tuple(_wide(f"xreg{n}", f"OXM_OF_PKT_REG{n}", n, REGISTERS[2 * n:2 * n + 2]) for n in range(8))
 XXREGISTERS = tuple(_wide(f"xxreg{n}", f"NXM_NX_XXREG{n}", 111 + n, REGISTERS[4 * n:4 * n + 4]) for n in range(4))
+BY_NXM = {field.nxm >> 9: field for field in (*FIELDS, *XREGISTERS, *XXREGISTERS)}
 
 # Protocols, as one says them: each with what it stands on.
 ARP = ETH_TYPE == 0x0806

@@ -5,6 +5,7 @@ from struct import unpack_from
 from typing import NamedTuple
 
 from controller.flow.fields import (
+    BY_NXM,
     CT_STATE,
     ETH_TYPE,
     FIELDS,
@@ -17,14 +18,11 @@ from controller.flow.fields import (
     STATES,
     VLAN_PCP,
     VLAN_VID,
-    XREGISTERS,
-    XXREGISTERS,
     Field,
 )
 from controller.flow.words import Flow, Table
 
 _BY_OXM = {field.oxm >> 9: field for field in FIELDS}
-_BY_NXM = {field.nxm >> 9: field for field in (*FIELDS, *XREGISTERS, *XXREGISTERS)}
 
 # What Open vSwitch says for the two fields together (`match_format` in its lib/match.c).
 _PROTOCOLS = {
@@ -34,7 +32,8 @@ _PROTOCOLS = {
 _ETHER_TYPES = {0x0800: "ip", 0x86DD: "ipv6", 0x0806: "arp", 0x8035: "rarp"}
 _PORTS = {0xFFFFFFF8: "IN_PORT", 0xFFFFFFFA: "NORMAL", 0xFFFFFFFB: "FLOOD", 0xFFFFFFFC: "ALL", 0xFFFFFFFD: "CONTROLLER",
           0xFFFFFFFE: "LOCAL"}
-_CONNTRACK = ("ct_state", "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src", "ct_tp_dst")
+_FIRST = ("conj_id", "ct_state", "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src",
+          "ct_tp_dst")
 _ORDER = {name: place for place, name in enumerate([
     *(f"reg{number}" for number in range(16)), "tun_id", "tun_src", "tun_dst", "metadata", "in_port", "dl_vlan",
     "dl_vlan_pcp", "vlan_tci", "dl_src", "dl_dst", "dl_type", "ipv6_src", "ipv6_dst", "arp_spa", "arp_tpa", "nw_src",
@@ -85,8 +84,8 @@ def _match(encoded: bytes) -> Iterator[str]:
         protocol = protocol or _ETHER_TYPES.get(ether_type, "")
         if protocol:
             del asked[ETH_TYPE]
-    connection = {field.shown: _value(field, *asked.pop(field)) for field in list(asked) if field.shown in _CONNTRACK}
-    yield from (f"{name}={connection[name]}" for name in _CONNTRACK if name in connection)
+    connection = {field.shown: _value(field, *asked.pop(field)) for field in list(asked) if field.shown in _FIRST}
+    yield from (f"{name}={connection[name]}" for name in _FIRST if name in connection)
     yield from filter(None, [protocol])
     shown = dict(_vlan(asked.pop(VLAN_VID, _Asked(0, 0)), asked.pop(VLAN_PCP, None)))
     shown.update((field.shown, _value(field, *value)) for field, value in asked.items())
@@ -175,6 +174,11 @@ def _nicira_action(action: bytes, tables: dict[int, str]) -> str | None:
     kind = int.from_bytes(action[8:10], "big")
     if kind == 14:
         return f"resubmit(,{tables.get(action[12], action[12])})" if action[10:12] == b"\xff\xf8" else None
+    if kind == 16 and len(action) >= 32:
+        return _learn(action, tables)
+    if kind == 34:
+        clause, clauses, number = unpack_from(">BBI", action, 10)
+        return f"conjunction({number},{clause + 1}/{clauses})"
     if len(action) != 24:
         return None
     if kind == 35:
@@ -200,8 +204,33 @@ def _ct(action: bytes, tables: dict[int, str]) -> str:
     return f"ct({','.join(words)})"
 
 
+def _learn(action: bytes, tables: dict[int, str]) -> str | None:
+    """Only with what our own word says: values, no timeouts."""
+    timeouts, priority, cookie, flags, table = unpack_from(">IHQHB", action, 10)
+    words = [f"table={tables.get(table, table)}", f"priority={priority}", "delete_learned", f"cookie={cookie:#x}"]
+    if timeouts or flags != 2:
+        return None
+    at = 32
+    while at + 2 <= len(action) and (header := int.from_bytes(action[at:at + 2], "big")):
+        width = header & 0x7FF
+        size = (width + 15) // 16 * 2
+        if header & ~0xFFF != 1 << 13 or at + 8 + size > len(action):
+            return None
+        value = int.from_bytes(action[at + 2:at + 2 + size], "big")
+        to, first = unpack_from(">IH", action, at + 2 + size)
+        field = BY_NXM.get(to >> 9)
+        if header & 1 << 11:
+            words.append(f"load:{value:#x}->{_bits(to, first, width)}")
+        elif field and (first, width) == (0, field.bits):
+            words.append(f"{field.name}={field.kind.text(value)}")
+        else:
+            words.append(f"{_bits(to, first, width)}={value:#x}")
+        at += 8 + size
+    return f"learn({','.join(words)})"
+
+
 def _bits(header: int, first: int, width: int) -> str:
-    field = _BY_NXM.get(header >> 9)
+    field = BY_NXM.get(header >> 9)
     name = field.nxm_name if field else f"nxm({header:08x})"
     if field and (first, width) == (0, field.nxm_bits):
         return f"{name}[]"

@@ -13,7 +13,10 @@ from itertools import chain
 from struct import Struct
 from typing import NamedTuple
 
-from controller.flow.fields import CT_NW_PROTO, CT_TP_DST, CT_TP_SRC, Bits, Field, Term, Terms
+from controller.flow.fields import BY_NXM, CT_NW_PROTO, CT_TP_DST, CT_TP_SRC, Bits, Field, Term, Terms
+
+LEARNED = "learned"
+"""Who wrote a flow that a switch wrote by itself: in the place of a feature in its cookie."""
 
 _IN_PORT = 0xFFFFFFF8  # OFPP_IN_PORT: back where it came from
 _VENDOR = 0x00002320  # Nicira, whose actions Open vSwitch extends OpenFlow by
@@ -27,6 +30,10 @@ _PUSH_VLAN = Struct(">HHH2x").pack
 _POP_VLAN = Struct(">HH4x").pack
 _RESUBMIT = Struct(">HHIHHB3x").pack
 _CT = Struct(">HHIHHIHB5x").pack
+_LEARN = Struct(">HHIHHHHQHB5x").pack
+_LEARN_TO = Struct(">IH").pack
+_LOADED = Struct(">10xHIQ").unpack
+_CONJUNCTION = Struct(">HHIHBBI").pack
 _GOTO = Struct(">HHB3x").pack
 _APPLY = Struct(">HH4x").pack
 _HASHED = Struct(">BHH").pack
@@ -42,6 +49,7 @@ class Table:
     question: str
     next: tuple[str, ...] = ()
     miss: str = "drop"
+    learned: bool = False  # the switch itself writes flows here, as packets teach it
 
 
 class Jump(NamedTuple):
@@ -156,6 +164,42 @@ def ct_commit(zone: int | Bits) -> bytes:
 def _ct(flags: int, zone: int | Bits, table: int) -> bytes:
     source, value = (0, zone) if isinstance(zone, int) else (zone.of.nxm, zone.first << 6 | zone.width - 1)
     return _CT(0xFFFF, 24, _VENDOR, 35, flags, source, value, table)
+
+
+def learn(table: Table, priority: int, terms: Terms, *loads: bytes) -> bytes:
+    """Have the switch write this flow when the packet comes: the one flow that this teacher can teach, known beforehand to
+    the last bit, so that no guest can make the table grow. It goes with the last flow that teaches it."""
+    if not table.learned:
+        raise ValueError(f"table {table.name} is not one that learns")
+    taught = flow(table, priority, match(terms), *loads)
+    specs = b"".join([*(_learned(0, _asked(term), term.value) for term in terms),
+                      *(_learned(1 << 11, BY_NXM[header >> 9][packed >> 6:(packed >> 6) + (packed & 0x3F) + 1], value)
+                        for packed, header, value in map(_LOADED, loads))])
+    length = 32 + len(specs)
+    padding = -length % 8
+    return _LEARN(0xFFFF, length + padding, _VENDOR, 16, 0, 0, priority, cookie(LEARNED, taught), 2, table.number
+                  ) + specs + bytes(padding)
+
+
+def _asked(term: Term) -> Bits:
+    """The bits that a term asks for; a switch learns runs of bits only."""
+    first = (term.mask & -term.mask).bit_length() - 1
+    bits = Bits(term.of, first, term.mask.bit_length() - first)
+    if bits.mask != term.mask:
+        raise ValueError(f"what is learned of {term.of.name} has holes: {term.mask:#x}")
+    return bits
+
+
+def _learned(kind: int, bits: Bits, value: int) -> bytes:
+    """`kind` says whether the flow matches these bits or loads them."""
+    size = (bits.width + 15) // 16 * 2
+    number = value >> bits.first if not kind else value
+    return (1 << 13 | kind | bits.width).to_bytes(2, "big") + number.to_bytes(size, "big") + _LEARN_TO(bits.of.nxm, bits.first)
+
+
+def conjunction(number: int, clause: int, clauses: int) -> bytes:
+    """The only word of its flow: a packet that meets one for each clause (from 0 on) meets `CONJ_ID == number`, too."""
+    return _CONJUNCTION(0xFFFF, 16, _VENDOR, 34, clause, clauses, number)
 
 
 def goto(table: Table) -> Jump:

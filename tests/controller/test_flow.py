@@ -57,6 +57,7 @@ from controller.flow import (
     drop,
     flow,
     goto,
+    learn,
     load,
     match,
     move,
@@ -72,6 +73,7 @@ from controller.flow import (
 LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("l2", "back"))
 L2 = Table("br-int", 60, "l2", "Which port is it for?", miss="flood")
 FLOOD = Table("br-int", 61, "flood", "Who else?")
+SEEN = Table("br-int", 63, "seen", "Where was it last?", learned=True)
 BACK = Table("br-int", 5, "back", "Before?")
 ELSEWHERE = Table("br-tun", 70, "l2", "The same name on another bridge?")
 NETWORK = Reg("network", 0, 0, 15)
@@ -137,6 +139,11 @@ EVERY_WORD = {
         " actions=move:NXM_NX_CT_IPV6_SRC[]->NXM_NX_XXREG1[],goto_table:l2",
     flow(LOCAL, 22, match(IPV4, IP_FRAG == "later", IPV4_SRC == "10.0.0.1", IP_PROTO == 47)):
         "priority=22,ip,nw_src=10.0.0.1,nw_proto=47,nw_frag=later actions=drop",
+    flow(LOCAL, 23, match(ARP, ETH_SRC == MAC), learn(SEEN, 7, (NETWORK == 5) + (ETH_DST == MAC), load(OUT_PORT, 300),
+                                                      load(TUN_DST, 0xC0000201)), goto(L2)):
+        "priority=23,arp,dl_src=fa:16:3e:00:00:01 actions=learn(table=63,priority=7,delete_learned,cookie=0x83e6104e2653b79e,"
+        "NXM_NX_REG0[0..14]=0x5,eth_dst=fa:16:3e:00:00:01,load:0x12c->NXM_NX_REG1[0..15],"
+        "load:0xc0000201->NXM_NX_TUN_IPV4_DST[]),goto_table:l2",
     flow(LOCAL, 21, match(REMOTE.of == "0xfd000000000000000000000000000001/0xffffffff000000000000000000000001")):
         "priority=21,reg4=0xfd000000,reg7=0x1/0x1 actions=drop",
 }
@@ -186,6 +193,8 @@ def test_the_order_of_words_does_not_matter() -> None:
     (lambda: match(IPV4, TRK == 1, CT_TP_DST == 80), "need ct_nw_proto"),
     (lambda: Reg("policy", 3, 0, 64), "cannot begin at register 3"),
     (lambda: flow(LOCAL, 1, match(IPV4), ct(1, FLOOD)), "local has no edge to table flood"),
+    (lambda: learn(L2, 1, NETWORK == 5), "table l2 is not one that learns"),
+    (lambda: learn(SEEN, 1, ETH_DST.masked(5, 5)), "has holes"),
     (lambda: flow(LOCAL, 65536, match()), "priority 65536"),
     (lambda: flow(L2, 1, match(), goto(LOCAL)), "l2 has no edge to table local"),
     (lambda: flow(LOCAL, 1, match(), resubmit(FLOOD)), "local has no edge to table flood"),
