@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+NEW_TABLE = 30
+
 
 def plant(monkeypatch: pytest.MonkeyPatch, folder: Path, service: str, function: str) -> None:
     """From here on `unryu serve SERVICE` runs this function of ours."""
@@ -24,11 +26,22 @@ def plant(monkeypatch: pytest.MonkeyPatch, folder: Path, service: str, function:
     monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path(__file__).parents[2]}")
 
 
-def clearing_controller() -> None:
-    """Begins with empty switches, as many do."""
+def controller() -> None:
+    """The true one, unless a file beside our declaration says otherwise when it starts."""
     os.environ["OSKEN_HUB_TYPE"] = "native"
-    from controller import pusher
     from controller.bootstrap import serve
+
+    folder = Path(os.environ["PYTHONPATH"].partition(":")[0])
+    if (folder / "next version").exists():
+        _one_table_more()
+    if (folder / "clearing").exists():
+        _clear_first()
+    serve()
+
+
+def _clear_first() -> None:
+    """Begin with empty switches, as many do."""
+    from controller import pusher
     from controller.openflow.push import push
 
     honest = pusher.read
@@ -39,7 +52,19 @@ def clearing_controller() -> None:
         return []
 
     pusher.read = read
-    serve()
+
+
+def _one_table_more() -> None:
+    """The next version's pipeline: a table in the middle of br-int, and other numbers for all behind it."""
+    from controller import pipeline
+    from controller.flow import Table
+
+    for table in pipeline.TABLES:
+        if table.bridge == "br-int" and table.number >= NEW_TABLE:
+            object.__setattr__(table, "number", table.number + 3)
+    passing = Table("br-int", NEW_TABLE, "passing", "Does it pass here?", miss="track")
+    object.__setattr__(pipeline.LOCAL, "miss", passing.name)
+    pipeline.TABLES += (passing,)
 
 
 def hasty_api() -> None:
@@ -57,19 +82,3 @@ def hasty_api() -> None:
 
     Database.transaction = transaction
     serve_api()
-
-
-def controller_of_two_versions() -> None:
-    """This version, and from when a file says so the next: a table more in the middle of br-int, those behind it renumbered."""
-    from controller import pipeline
-    from controller.bootstrap import serve
-    from controller.flow import Table
-
-    if any((Path(folder) / "next version").exists() for folder in os.environ["PYTHONPATH"].split(":")):
-        for table in pipeline.TABLES:
-            if table.bridge == "br-int" and table.number >= pipeline.TRACK.number:
-                object.__setattr__(table, "number", table.number + 3)
-        passing = Table("br-int", pipeline.TRACK.number - 3, "passing", "Does it pass here?", miss="track")
-        object.__setattr__(pipeline.LOCAL, "miss", "passing")
-        pipeline.TABLES += (passing,)
-    serve()

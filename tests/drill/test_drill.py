@@ -17,7 +17,7 @@ from tests.drill.strikes import beneath, strike
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.system
-KILLS = int(os.environ.get("UNRYU_KILLS", "12"))
+KILLS = int(os.environ.get("UNRYU_KILLS", "8"))
 DATABASE = os.environ.get("UNRYU_DRILL_DATABASE", "sqlite")
 
 
