@@ -10,10 +10,11 @@ from cryptography import x509
 from controller import hosts
 from controller.admission import Admission
 from controller.hosts import Report, take_report
+from controller.loop import Loop
 from tests.inprocess import fresh_database
 from unryu.errors import BadRequest, Conflict, Fault, Forbidden, NotFound
 from unryu.resource import nouns
-from unryu.tls import authority
+from unryu.tls import Peer, authority
 
 
 @pytest.fixture
@@ -91,6 +92,25 @@ def test_who_was_removed_stays_out_until_it_joins_again(admission: Admission) ->
                 lambda: hosts.take_delta(database, "h1", hosts.Delta(vifs={}), old)):
         with pytest.raises(Forbidden, match="was removed"):
             act()
+
+
+def test_its_switches_stay_out_too_and_so_do_those_of_others(admission: Admission) -> None:
+    database, claimed = admission.database, report("h1").model_copy(update={"datapaths": {"br-int": f"{0xa1:016x}"}})
+    old = issued(joined(admission, "h1"))
+    take_report(database, "h1", claimed, old)
+    time.sleep(0.002)
+    admission.remove("h1")
+    time.sleep(0.002)
+    new = issued(joined(admission, "h1"))
+    take_report(database, "h1", claimed, new)
+    loop = Loop(database, ())
+    try:
+        assert loop.known(0xa1, Peer("host/h1", new)) == ""
+        assert "older than h1" in loop.known(0xa1, Peer("host/h1", old))
+        assert "of host/h2" in loop.known(0xa1, Peer("host/h2", new))
+        assert "no host has reported" in loop.known(0xa2, Peer("host/h1", new))
+    finally:
+        loop.feed.close()
 
 
 def test_a_host_with_ports_is_not_removed(admission: Admission) -> None:
