@@ -8,6 +8,7 @@ from ovsagent.answers.packet import ALL_MACS, IPV4, Datagram, address4, ethernet
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
 REQUESTED, LEASE, TYPE, SERVER, PARAMETERS, SIZE, T1, T2, CLIENT = 50, 51, 53, 54, 55, 57, 58, 59, 61
+ROUTES, OLD_ROUTES = 121, 249
 PAD, OVERLOAD, END = 0, 52, 255
 MAGIC = b"\x63\x82\x53\x63"
 FIXED = struct.Struct(">BBBBIHH4s4s4s4s16s64s128s")
@@ -103,6 +104,8 @@ def _told(kind: int, asked: dict[int, bytes], entry: dict[str, Any], room: int) 
             times = {LEASE: lease, T1: lease // 2, T2: lease * 7 // 8}
             values |= {code: told.pop(code, b"") or seconds.to_bytes(4, "big") for code, seconds in times.items()}
         wished = asked.get(PARAMETERS, b"")
+        if ROUTES in told and OLD_ROUTES in wished:
+            told.setdefault(OLD_ROUTES, told[ROUTES])  # what Windows called them before RFC 3442, and asks for since
         values |= {code: told[code] for code in dict.fromkeys((1, *wished)) if code in told}
         values |= {code: data for code, data in told.items() if code not in values}
     for code, data in values.items():

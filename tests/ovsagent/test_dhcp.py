@@ -161,6 +161,15 @@ def test_what_was_asked_for_comes_first() -> None:
     assert codes.index("interface-mtu") < codes.index("router") < codes.index("name_server")
 
 
+def test_routes_are_told_under_their_old_number_to_who_asks_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = "18 0a0102 0a000001".replace(" ", "")
+    monkeypatch.setitem(DHCP4["options"], "121", routes)
+    for wished, found in (([1, 3, 249], {249, 121}), ([1, 3], {121})):
+        said = asked("discover", ("param_req_list", wished))
+        given = dhcp4.options(bytes(said[UDP].payload)[240:]) if said else {}
+        assert {code for code in (121, 249) if given.get(code) == bytes.fromhex(routes)} == found
+
+
 # DHCPv6
 
 
