@@ -10,7 +10,7 @@ from typing import Any
 from controller.derive import BOOK, recompute
 from controller.openflow import wire
 from controller.picture import Picture, flow_relevant
-from controller.pipeline import BRIDGES
+from controller.pipeline import BRIDGES, TABLES
 from topology import api, links, processes
 from topology.cloud import Cloud, run
 from unryu import journal
@@ -19,6 +19,9 @@ from unryu.resource import nouns
 
 SEEDED = ("default_security_group_rule",)
 """Nouns whose first rows came with the schema, without a journal."""
+
+LEARNED = {(table.bridge, table.number) for table in TABLES if table.learned}
+"""Where packets teach the switch flows that no row knows of."""
 
 
 def flows(path: Path, bridge: str) -> set[tuple[int, Any]]:
@@ -71,7 +74,8 @@ def differing(cloud: Cloud, database: Database) -> list[str]:
         for bridge in BRIDGES:
             want, have = set(wanted[host.name][bridge].values()), flows(host.dir / f"{bridge}.mgmt", bridge)
             found += [f"{host.name} {bridge} lacks {flow!r}" for flow in want - have]
-            found += [f"{host.name} {bridge} has {flow!r}, which nobody wants" for flow in have - want]
+            found += [f"{host.name} {bridge} has {flow!r}, which nobody wants" for flow in have - want
+                      if (bridge, flow[1].table) not in LEARNED]
         book = {key: entry[1].data for key, entry in wanted[host.name][BOOK].items()}
         held = {tuple(key): json.loads(json.dumps(data)) for *key, data in api.agent(host, "GET", "/book")["answers"]}
         plain = {key[-3:]: json.loads(json.dumps(data)) for key, data in book.items()}
