@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
@@ -112,6 +113,7 @@ class Alone:
         return
 
     def start(self, changed: Callable[[Shares], None]) -> None:
+        good.set(1)
         changed(Shares("", {"": Member("", "", 0)}))
 
     def stop(self) -> None:
@@ -161,11 +163,12 @@ class Lease:
     def vouched(self, generation: int, since: float) -> bool:
         with self._looking:
             if self._seen < since:
-                self._look()
-            return self.good(generation) and generation == self.shares.generation
+                with suppress(Unavailable, Deadlock):
+                    self._look()
+            return self._seen >= since and self.good(generation) and generation == self.shares.generation
 
     def outgrown(self) -> None:
-        with self._looking:
+        with self._looking, suppress(Unavailable, Deadlock):  # who asked will find out again
             self._look(outgrown=True)
 
     def look(self) -> None:
@@ -182,14 +185,12 @@ class Lease:
     def stop(self) -> None:
         """Give it back: the others need not wait for its end."""
         self._stopping.set()
-        self._until = 0.0
         if self._thread.is_alive():
             self._thread.join()
-        try:
+        with self._looking, suppress(Unavailable):  # else it ends by itself
+            self._until = 0.0
             with self.database.transaction() as tx:
                 tx.connection.execute(table.delete().where(self._ours))
-        except Unavailable:
-            return  # it ends by itself
 
     def _run(self) -> None:
         said = False
@@ -213,6 +214,8 @@ class Lease:
         return (table.c.name == self._name) & (table.c.holder == self._holder)
 
     def _look(self, outgrown: bool = False) -> None:
+        if self._stopping.is_set():
+            return
         began = self._monotonic()
         if began >= self._until:
             self._watching = began  # we slept, or the database did, and then the others are as late as we
@@ -225,9 +228,10 @@ class Lease:
             rows = connection.execute(
                 sa.select(table, (now - table.c.renewed).label("age")).where(table.c.name != self._name)).all()
             others = {row.name: Member(row.name, row.door, row.generation) for row in rows}
-            anew = generation is None
-            if anew or outgrown or others.keys() != self.shares.members.keys() - {self._name}:
-                generation = self._take(connection, now, anew)
+            # (It may be ours and another one where we did not hear that a transaction had succeeded.)
+            anew = generation != self.shares.generation
+            if generation is None or outgrown or others.keys() != self.shares.members.keys() - {self._name}:
+                generation = self._take(connection, now, lost=generation is None)
         members = {**others, self._name: Member(self._name, self._door, generation)}
         self._seen, self._until = began, began + TRUSTED * self.life
         self._oldest = max((row.age for row in rows), default=0.0)
@@ -246,9 +250,9 @@ class Lease:
                 late.with_for_update(skip_locked=True))).returning(table.c.name)):
             log.warning("a controller is gone: its hosts are shared among the others", controller=name)
 
-    def _take(self, connection: sa.Connection, now: Any, anew: bool) -> int:
+    def _take(self, connection: sa.Connection, now: Any, lost: bool) -> int:
         """A new generation, and a row that bears it."""
-        if anew and self._first and connection.scalar(sa.select(table.c.name).where(table.c.name == self._name)):
+        if lost and self._first and connection.scalar(sa.select(table.c.name).where(table.c.name == self._name)):
             raise NameTaken(f"another controller goes by the name {self._name}: say [controller] name of each")
         # No less than the time: generations go on growing when the database is an older one, from a backup.
         greater = sa.func.max if self.database.sqlite else sa.func.greatest

@@ -23,7 +23,6 @@ from controller.openflow.app import Connection, ConnectionLost, NoAnswer
 from controller.openflow.push import Deposed, PushFailed, Refused, push
 from controller.openflow.readback import NotRead, read
 from controller.openflow.roles import Outgrown, become_master, become_slave
-from unryu.errors import Unavailable
 from unryu.logs import log
 
 # The bridge that receives first, the one that sends last: a packet let out finds its way in.
@@ -239,10 +238,7 @@ class Pusher(threading.Thread):
                     become_master(connection, generation)
             except Outgrown as error:
                 log.warning("taking a new generation", error=str(error))
-                self._renumber()
-                return
-            except Unavailable:
-                sleep(AGAIN)
+                self.lease.outgrown()
                 return
             except (ConnectionLost, NoAnswer) as error:
                 self._drop(switch, connection, error)
@@ -250,12 +246,6 @@ class Pusher(threading.Thread):
             with self._condition:
                 switch.claimed = switch.term == term
         self._claimed(self.host, monotonic())
-
-    def _renumber(self) -> None:
-        try:
-            self.lease.outgrown()
-        except Unavailable:
-            sleep(AGAIN)
 
     def _bring(self, switch: Switch) -> bool:
         """Whether the switch now holds all that was wanted when we began."""

@@ -46,7 +46,7 @@ class Statuses(threading.Thread):
                 batch = dict(itertools.islice(self._latest.items(), BATCH))
                 for port_id in batch:
                     del self._latest[port_id]
-            if not batch:
+            if not batch or not self.good():
                 return
             try:
                 with self.database.transaction() as tx:

@@ -11,8 +11,9 @@ import pytest
 
 from controller.book import Courier
 from controller.derive import Change, Entry, answer
+from controller.leases import Alone
 from ovsagent import door
-from ovsagent.answers.book import Book, Stale, Wrong
+from ovsagent.answers.book import Book, Outgrown, Stale, Wrong
 from tests import identities
 from unryu import tls
 
@@ -156,4 +157,55 @@ def test_what_somebody_did_to_the_book_is_undone_and_counted(agent: Agent) -> No
     sent.again()
     within(2, lambda: agent.data() == {"p1": {"a": 1}})
     assert agent.book.mended == 1 and sent.realised == 5
+    sent.stop()
+
+
+def test_a_lesser_generation_is_not_heard_and_the_greatest_outlives_the_agent(tmp_path: Path) -> None:
+    """A controller that slept while its hosts were given away."""
+    def said(generation: int, **more: Any) -> dict[str, Any]:
+        return {"generation": generation, "revision": 7, "answers": [["ra", "p", "", {"from": generation}]], **more}
+
+    book = Book(tmp_path / "b.json")
+    book.replace(said(5))
+    book.replace(said(6))
+    for content, write in ((said(5), book.replace), (said(5, since=7), book.amend)):
+        with pytest.raises(Outgrown):
+            write(content)
+    again = Book(tmp_path / "b.json")
+    assert again.generation == 6 and again.get("ra", "p") == {"from": 6}
+    with pytest.raises(Outgrown):
+        again.replace(said(5))
+    with pytest.raises(Wrong):
+        again.replace(said(5) | {"generation": "7"})
+    again.amend(said(9, since=7))
+    assert again.get("ra", "p") == {"from": 9} and Book(tmp_path / "b.json").generation == 9
+
+
+def test_a_courier_that_was_succeeded_takes_a_new_generation_or_stays_away(agent: Agent) -> None:
+    agent.book.replace({"generation": 50, "revision": 1, "answers": []})
+
+    class Tenure(Alone):
+        trusted, asked = True, 0
+
+        def good(self, generation: int) -> bool:
+            return self.trusted
+
+        def outgrown(self) -> None:
+            self.asked += 1
+
+    lease = Tenure()
+    sent = Courier("h1", agent.address, identities.service(agent.path.parent, tls.CONTROLLER), wanted(said("p1", a=1)), 5,
+                   lambda host: None, lease)
+    sent.generation = 49
+    sent.start()
+    within(2, lambda: lease.asked)
+    assert not agent.data()
+    lease.trusted = False
+    time.sleep(0.3)
+    asked = lease.asked
+    sent.generation = 51
+    time.sleep(0.5)
+    assert lease.asked == asked and not agent.data(), "without a lease it says nothing"
+    lease.trusted = True
+    within(4, lambda: agent.data() == {"p1": {"a": 1}})
     sent.stop()

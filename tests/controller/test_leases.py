@@ -187,11 +187,26 @@ def test_the_next_life_of_a_name_takes_over_at_once_and_the_old_one_ends(make: M
         a.look()
 
 
+def test_a_renewal_of_which_nobody_heard_begins_a_new_lease(make: Make, database: Database, clocks: Clocks) -> None:
+    """The connection broke as a new generation was committed: what was ours may have been another's for a moment."""
+    a = make("a")
+    a.look()
+    first = a.shares.generation
+    with database.transaction() as tx:
+        tx.connection.execute(leases.table.update().values(generation=first + 5))
+    a.look()
+    assert a.shares.generation == first + 5 and a.shares.anew and not a.good(first) and a.good(first + 5)
+
+
 def test_given_back_it_is_gone(make: Make, clocks: Clocks) -> None:
     a, b = make("a"), make("b")
     a.look(), b.look(), a.look()
     b.stop()
     assert not b.good(b.shares.generation)
+    a.look()
+    assert living(a) == ["a"]
+    b.look()
+    assert not b.vouched(b.shares.generation, since=clocks.machine), "and whoever still asks does not bring it back"
     a.look()
     assert living(a) == ["a"]
 
