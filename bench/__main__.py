@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, dhcp, failover, flows, groups
+from bench import api, cloud, dhcp, failover, flows, groups, scale
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
@@ -16,6 +16,7 @@ BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]]
     "dhcp": (dhcp.run, dhcp.show),
     "groups": (groups.run, groups.show),
     "failover": (failover.run, failover.show),
+    "scale": (scale.run, scale.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

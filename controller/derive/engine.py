@@ -143,7 +143,7 @@ class Engine:
         return value, self._noting.pop()
 
     def _read(self, reader: Reader, reads: dict[Source, None]) -> None:
-        before, reader.reads = reader.reads, tuple(reads)
+        before, reader.reads = dict.fromkeys(reader.reads), tuple(reads)
         for source in reads:
             if source not in before:
                 source.readers = joined(source.readers, reader)
@@ -341,6 +341,8 @@ class _Asking(Here):
         return self._host
 
     def _ask(self, question: remembered, *about: Any) -> Any:
+        if self.named:  # no other host can share this: a source as any other
+            return super()._ask(question, *about)
         memo = self._engine.asked_of_host(question, (self._host, *about))
         self.asked[memo] = memo.value
         return memo.answer()

@@ -3,7 +3,9 @@
 import random
 from typing import Any
 
+from bench.scale import agents, network, port, put, uuid
 from controller.bootstrap import load_features
+from controller.derive import Engine, catalogue
 from controller.picture import Picture, question
 from unryu.resource import nouns
 
@@ -57,3 +59,32 @@ def test_the_picture_answers_as_a_look_at_every_record_would_and_says_what_it_wo
         after = answers()
         assert {cell for cell in after if after[cell] != before[cell]} == {cell for cell in touched if cell in after}
         before = after
+
+
+def work(ports: int) -> dict[str, dict[str, int]]:
+    """How much is asked, placed, derived and moved for one more, in a network of so many ports on two hosts."""
+    picture = Picture()
+    for kind, values in (*agents(2), *network(0)):
+        put(picture, kind, values)
+    for number in range(ports):
+        for kind, values in port(number, 0, 1 + number % 2):
+            put(picture, kind, values)
+    engine = Engine(picture, catalogue.values())
+    rule = {"id": "rule", "security_group_id": uuid(2, 0), "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp",
+            "port_range_min": 80, "port_range_max": 80}
+    done = {}
+    for what, records in (("port", port(ports, 0, 1)), ("network", network(1)), ("port there", port(ports + 1, 1, 1)),
+                          ("rule", [("security_group_rule", rule)])):
+        engine.work.clear()
+        for kind, values in records:
+            engine.update(put(picture, kind, values))
+        done[what] = dict(engine.work)
+    return done
+
+
+def test_one_more_is_as_much_work_among_a_thousand_ports_as_among_ten() -> None:
+    """But for the memos of broadcast lists, one for 256 ports, which are asked and found unmoved."""
+    few, many = work(10), work(1000)
+    for what, done in many.items():
+        assert 0 <= done.pop("memos", 0) - few[what].pop("memos", 0) <= 3 * (1 + 1000 // 256), what
+    assert many == few
