@@ -127,8 +127,8 @@ def _parts(record: Resource, attribute: str) -> Iterable[Any]:
 
 def _whole(record: Resource, wanted: Names) -> Key:
     """What stands there, in a form that can be counted."""
-    values = (getattr(record, attribute) for attribute in wanted)
-    return tuple(frozenset(value) if isinstance(value, list) else value for value in values)
+    values = ((attribute, getattr(record, attribute)) for attribute in wanted)
+    return tuple(frozenset(_parts(record, name)) if isinstance(value, list) else value for name, value in values)
 
 
 def _pairs(record: Resource | None, asked: Names, wanted: Names) -> dict[tuple[Key, Key], None]:

@@ -15,12 +15,14 @@ FROM_OVERLAY = Reg("from_overlay", 0, 15, 1)
 TO_GUEST = Reg("to_guest", 0, 16, 1)
 INBOUND = Reg("inbound", 0, 17, 1)
 UNTRACKED = Reg("untracked", 0, 18, 1)
-OUT_PORT = Reg("out_port", 1, 0, 16)
 STRANGER = Reg("stranger", 0, 19, 1)
+KNOWN = Reg("known", 0, 20, 1)
+OUT_PORT = Reg("out_port", 1, 0, 16)
+CHUNK = Reg("chunk", 1, 16, 8)
 POLICY = Reg("policy", 2, 0, 64)
-REMOTE4, REMOTE6 = Reg("remote4", 4, 0, 32), Reg("remote6", 4, 0, 128)
-PEER_POLICY = Reg("peer_policy", 8, 0, 64)
-CLAIMED_MAC, CLAIM = Reg("claimed_mac", 10, 0, 48), Reg("claim", 12, 0, 128)
+PEER_MAC, PEER_POLICY = Reg("peer_mac", 4, 0, 48), Reg("peer_policy", 8, 0, 64)
+CLAIMED_MAC = Reg("claimed_mac", 10, 0, 48)
+ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see controller/addresses.py
 NETWORK_VID, NETWORK_PCP = NETWORK.of[0:12], NETWORK.of[12:15]
 
 # br-int, in the order of a packet from a guest.
@@ -29,17 +31,26 @@ CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so whic
 SPOOF = Table("br-int", 10, "spoof", "Who does it claim to be?", next=("own", "sender", "local"))
 OWN = Table("br-int", 12, "own", "Is what it claims its port's own?")
 SENDER = Table("br-int", 14, "sender", "Was all that it claimed its own?", next=("local",))
-LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("advertise", "track", "l2"), miss="track")
+LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("whose", "answer", "track", "l2"), miss="track")
+ANSWER = Table("br-int", 22, "answer", "What do we know of the address that is asked for?", next=("advertise", "l2"), miss="l2")
 ADVERTISE = Table("br-int", 25, "advertise", "What does the neighbour advertisement say?")
 # Once for who sends and, from l2 by resubmit, the only way back, once for each local port that it is for.
 TRACK = Table("br-int", 30, "track", "Whose connection is it, if groups judge it at all?", next=("verdict", "rules"),
               miss="commit")
 VERDICT = Table("br-int", 35, "verdict", "By the rules of which direction is its connection judged?", next=("rules",))
-RULES = Table("br-int", 40, "rules", "Does a rule let it pass, whoever is at the other end?", next=("peer", "commit"))
-PEER = Table("br-int", 45, "peer", "Which groups is the other end in?", next=("members",))
+RULES = Table("br-int", 40, "rules", "Does a rule let it pass, whoever is at the other end?", next=("whose", "members", "commit"))
+# Asked by resubmit, as a subroutine: it only loads registers.
+WHOSE = Table("br-int", 45, "whose", "Whose address is it: of which MAC, in which groups?")
 MEMBERS = Table("br-int", 50, "members", "Does a rule let members of those groups pass?", next=("commit",))
 COMMIT = Table("br-int", 55, "commit", "Is its connection new, and where does it go on?", next=("l2", "output"))
-L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?", next=("track", "output", "overlay"))
+L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?", next=("track", "output", "overlay", "ask", "flood"),
+           miss="open")
+ASK = Table("br-int", 64, "ask", "Who may hold an address that we do not know?", next=("track", "output", "ask", "open"),
+            miss="open")
+OPEN = Table("br-int", 66, "open", "Who hears what is for nobody that we know?", next=("track", "output", "open", "overlay"),
+             miss="overlay")
+FLOOD = Table("br-int", 68, "flood", "Who hears what is for everybody?", next=("track", "output", "flood", "overlay"),
+              miss="overlay")
 OVERLAY = Table("br-int", 70, "overlay", "How does it cross to br-tun?")
 OUTPUT = Table("br-int", 80, "output", "Out of which port?")
 
@@ -52,15 +63,18 @@ DEPART = Table("br-tun", 60, "depart", "Which host is it for, under which VNI?")
 # br-ex: the provider wire.
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
-TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ADVERTISE, TRACK, VERDICT, RULES, PEER, MEMBERS, COMMIT, L2, OVERLAY, OUTPUT,
-          ORIGIN, ARRIVE, INWARD, DEPART, WIRE)
-REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, OUT_PORT, POLICY, REMOTE4, REMOTE6, PEER_POLICY,
-             CLAIMED_MAC, CLAIM)
+TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, MEMBERS, COMMIT, L2, ASK, OPEN,
+          FLOOD, OVERLAY, OUTPUT, ORIGIN, ARRIVE, INWARD, DEPART, WIRE)
+REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY,
+             CLAIMED_MAC, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"
 
-# Priorities within a table.
+# A conntrack zone in which nothing is ever remembered. Those of ports are their ofports, which begin at 100.
+NOBODYS_ZONE = 1
+
+# Priorities within a table. Prefixes stand at FALLBACK and the number of their bits (of 128): below SPECIAL.
 MISS = 0
 FALLBACK = 10
 MULTICAST = 50

@@ -211,11 +211,8 @@ def legitimate(me: Guest, it: Guest) -> Iterator[Packet]:
     yield to / IP(src=me.four, dst=it.four) / words
     yield to / IPv6(src=me.six, dst=it.six) / words
     yield to / IPv6(src=me.local, dst=it.local) / words
-    yield Ether(src=me.mac, dst=ALL) / ARP(op=1, hwsrc=me.mac, psrc=me.four, pdst=me.four)
     yield to / ARP(op=2, hwsrc=me.mac, psrc=me.four, hwdst=it.mac, pdst=it.four)
-    yield Ether(src=me.mac, dst=ALL) / ARP(op=1, hwsrc=me.mac, psrc="0.0.0.0", pdst=me.four)
-    yield cast6 / IPv6(src="::", dst="ff02::1") / ICMPv6ND_NS(tgt=me.six)
-    yield cast6 / IPv6(src="::", dst="ff02::1") / ICMPv6ND_NS(tgt=me.local)
+    yield cast6 / IPv6(src=me.six, dst="ff02::1") / ICMPv6ND_NA(tgt=me.six, O=1) / ICMPv6NDOptDstLLAddr(lladdr=me.mac)
     yield to / IPv6(src=me.local, dst=it.local) / ICMPv6ND_NS(tgt=it.local) / ICMPv6NDOptSrcLLAddr(lladdr=me.mac)
     yield to / IPv6(src=me.six, dst=it.six) / ICMPv6ND_NA(tgt=me.six) / ICMPv6NDOptDstLLAddr(lladdr=me.mac)
     yield to / IPv6(src=me.local, dst=it.six) / ICMPv6ND_NA(tgt=me.six)
@@ -239,13 +236,31 @@ def test_no_spoof_gets_through_and_each_is_counted(scene: Scene, where: str) -> 
     assert drops(scene.cloud) - before == expected
 
 
+def unheard(me: Guest) -> Iterator[Packet]:
+    """What it may say and nobody need hear: whoever else had such an address would be asked alone; but nobody has."""
+    cast, cast6 = Ether(src=me.mac, dst=ALL), Ether(src=me.mac, dst=ALL6)
+    yield cast / ARP(op=1, hwsrc=me.mac, psrc="0.0.0.0", pdst=me.four)
+    yield cast6 / IPv6(src="::", dst="ff02::1") / ICMPv6ND_NS(tgt=me.six)
+    yield cast6 / IPv6(src="::", dst="ff02::1") / ICMPv6ND_NS(tgt=me.local)
+    for stranger in ("10.66.0.77", "8.8.8.8"):
+        yield cast / ARP(op=1, hwsrc=me.mac, psrc=me.four, pdst=stranger)
+    yield cast6 / IPv6(src=me.six, dst="ff02::1") / ICMPv6ND_NS(tgt="fd66::77") / ICMPv6NDOptSrcLLAddr(lladdr=me.mac)
+    yield Ether(src=me.mac, dst=STRANGER) / IP(src=me.four, dst="10.66.0.77") / UDP(sport=1000, dport=2000) / Raw(b"hello")
+
+
 @pytest.mark.parametrize("where", ["near", "far"])
 def test_what_is_its_own_it_may_say(scene: Scene, where: str) -> None:
     it = scene.near if where == "near" else scene.far
-    said = list(legitimate(scene.attacker, it))
+    me = scene.attacker
+    said = list(legitimate(me, it))
+    quiet = list(unheard(me))
+    asked, told = (Ether(src=me.mac, dst=ALL) / ARP(op=op, hwsrc=me.mac, psrc=me.four, hwdst=hwdst, pdst=me.four)
+                   for op, hwdst in ((1, "00:00:00:00:00:00"), (2, me.mac)))
     before = drops(scene.cloud)
     with it.hearing() as heard:
-        scene.attacker.send(said)
+        me.send([*said, *quiet, asked])
+    assert any(frame[14:42] == bytes(told)[14:42] for frame in heard), "a gratuitous request arrives as a gratuitous reply"
+    assert not [p.summary() for p in (*quiet, asked) if any(frame[14:len(p)] == bytes(p)[14:] for frame in heard)]
     sent = {bytes(p)[14:40]: p.summary() for p in said}
     assert not [words for start, words in sent.items() if not any(frame[14:40] == start for frame in heard)]
     time.sleep(0.5)

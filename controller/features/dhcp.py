@@ -4,30 +4,17 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from controller.addresses import held, mac_number
 from controller.derive import Answer, Here, Net, answer, derives, its_hosts, own_host
 from controller.dhcp_options import LEASE_TIME, addresses4, addresses6, domains, encoded, number, routes
-from controller.flow import (
-    ARP,
-    ARP_OP,
-    ARP_SHA,
-    ARP_SPA,
-    ARP_THA,
-    ARP_TPA,
-    ETH_DST,
-    ETH_SRC,
-    Flow,
-    flow,
-    match,
-    move,
-    set_field,
-    to_in_port,
-)
-from controller.pipeline import DOOR_MAC, FALLBACK, LOCAL, NETWORK
+from controller.flow import Flow, flow, load, match
+from controller.pipeline import DOOR_MAC, KNOWN, NETWORK, PEER_MAC, PEER_POLICY, SPECIAL, WHOSE
+from controller.policy import behind, paired
+from controller.policy import number as policy_number
 
 LEASE = 86400  # seconds: what OpenStack's guests are used to
 DOMAIN = "openstacklocal"  # likewise
 STATEFUL = "dhcpv6-stateful"
-REQUEST, REPLY = 1, 2  # of ARP
 TFTP_ADDRESS = 150
 
 
@@ -88,11 +75,12 @@ def extra(port: Any, version: int) -> dict[int, bytes]:
 
 @derives("network", at=its_hosts)
 def whereabouts(network: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """Who renews a lease asks for the server's MAC first. Where the gateway is a port's, that port's answer stands above."""
+    """Who renews a lease asks for the server's MAC first. Where the gateway is a port's, that port's answer stands above;
+    where ports may hold it beside their own, one of them answers."""
     if not network.admin_state_up:
         return
-    for address in sorted({server(s) for s in net.where("subnet", network_id=network.id) if s.ip_version == 4 and s.enable_dhcp}):
-        yield flow(LOCAL, FALLBACK, match(NETWORK == network.number, ARP, ARP_OP == REQUEST, ARP_TPA == address),
-                   move(ETH_SRC, ETH_DST), set_field(ETH_SRC, DOOR_MAC),
-                   set_field(ARP_OP, REPLY), move(ARP_SHA, ARP_THA), set_field(ARP_SHA, DOOR_MAC),
-                   move(ARP_SPA, ARP_TPA), set_field(ARP_SPA, address), to_in_port())
+    servers = {server(s) for s in net.where("subnet", network_id=network.id) if s.ip_version == 4 and s.enable_dhcp}
+    for address in sorted(servers - {prefix.removesuffix("/32") for prefix in paired(net, network.id)}):
+        groups = behind(net, network.id, address)
+        yield flow(WHOSE, SPECIAL, match(NETWORK == network.number, held(address)), load(KNOWN, 1),
+                   load(PEER_MAC, mac_number(DOOR_MAC)), *([load(PEER_POLICY, policy_number(groups))] if groups else []))

@@ -1,10 +1,14 @@
-"""Neighbours: ARP and neighbour discovery for the ports we know, answered by flows on the asker's own host."""
+"""Neighbours: ARP and neighbour discovery, answered by flows on the asker's own host for every address that we know.
+
+One table, `whose`, holds what is known of an address; here it is asked for who asks, elsewhere for whose rules name
+groups. What we do not know goes to those who may hold it (broadcast.py).
+"""
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Any
 
-from controller.derive import Here, Net, derives, hosts_of_its_network, itself, own_host
+from controller.addresses import held, laid, mac_number
+from controller.derive import Here, Net, derives, hosts_of_its_network, itself
 from controller.flow import (
     ARP,
     ARP_OP,
@@ -12,11 +16,11 @@ from controller.flow import (
     ARP_SPA,
     ARP_THA,
     ARP_TPA,
+    CONJ_ID,
     ETH_DST,
     ETH_SRC,
     ICMPV6_CODE,
     ICMPV6_TYPE,
-    IN_PORT,
     IPV6_DST,
     IPV6_SRC,
     ND_NA,
@@ -26,59 +30,90 @@ from controller.flow import (
     ND_TARGET,
     ND_TLL,
     Flow,
+    conjunction,
     flow,
     goto,
+    load,
     match,
     move,
+    resubmit,
     set_field,
     to_in_port,
 )
-from controller.pipeline import ADVERTISE, EXACT, L2, LOCAL, NETWORK, OVERRIDE
+from controller.pipeline import (
+    ADDRESS,
+    ADVERTISE,
+    ANSWER,
+    EXACT,
+    KNOWN,
+    L2,
+    LOCAL,
+    NETWORK,
+    OVERRIDE,
+    PEER_MAC,
+    PEER_POLICY,
+    SPECIAL,
+    WHOSE,
+)
+from controller.policy import behind, number
 
 REQUEST, REPLY = 1, 2  # RFC 826
 ADVERTISEMENT = 136  # RFC 4861, 4.4
 SOLICITED_OVERRIDE = 0x60000000
 TARGET_LINK_LAYER = 2  # option type; the solicitation had 1, the source's
+GRATUITOUS = 1  # the number of a conjunction
+
+# fe80::/64 with a MAC in it (RFC 4291, appendix A): ff:fe in the middle, one bit turned over, no group's MAC.
+LINK_LOCAL = 0xFE80 << 112 | 0xFFFE << 24
+LINK_LOCAL_MASK = (1 << 64) - 1 << 64 | 3 << 56 | 0xFFFF << 24
 
 
 @derives("agent", at=itself)
 def scaffold(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What holds for every address of the host."""
-    # Who probes for an address (RFC 5227, RFC 4862) must hear its true owner or nobody, never us.
-    yield flow(LOCAL, OVERRIDE, match(ARP, ARP_SPA == "0.0.0.0"), goto(L2))
-    yield flow(LOCAL, OVERRIDE, match(ND_NS, IPV6_SRC == "::"), goto(L2))
+    yield flow(LOCAL, EXACT, match(ARP, ARP_OP == REQUEST), *laid(ARP_TPA), resubmit(WHOSE), goto(ANSWER))
+    yield flow(LOCAL, EXACT, match(ND_NS), *laid(ND_TARGET), resubmit(WHOSE), goto(ANSWER))
+    known = KNOWN == 1
+    yield flow(ANSWER, EXACT, match(known, ARP), move(ETH_SRC, ETH_DST), move(PEER_MAC, ETH_SRC), set_field(ARP_OP, REPLY),
+               move(ARP_SHA, ARP_THA), move(PEER_MAC, ARP_SHA), move(ARP_SPA, ARP_TPA), move(ADDRESS.of[0:32], ARP_SPA),
+               to_in_port())
+    yield flow(ANSWER, EXACT, match(known, ND_NS), move(ETH_SRC, ETH_DST), move(PEER_MAC, ETH_SRC),
+               move(IPV6_SRC, IPV6_DST), move(ND_TARGET, IPV6_SRC), set_field(ICMPV6_TYPE, ADVERTISEMENT),
+               set_field(ICMPV6_CODE, 0), goto(ADVERTISE))
     # The second half of an advertisement: its option may only be written once it is an advertisement.
     yield flow(ADVERTISE, EXACT, match(ND_NA),
                set_field(ND_RESERVED, SOLICITED_OVERRIDE), set_field(ND_OPTIONS_TYPE, TARGET_LINK_LAYER),
                move(ETH_SRC, ND_TLL), to_in_port())
+    # Who probes for an address (RFC 5227, RFC 4862) must hear its true owner or nobody, never us: the owner alone is asked.
+    for probe in (ARP + (ARP_SPA == "0.0.0.0"), ND_NS + (IPV6_SRC == "::")):
+        yield flow(ANSWER, SPECIAL, match(known, probe), move(PEER_MAC, ETH_DST), goto(L2))
+    # A link-local address names its MAC itself. So nobody but its owner need hear the question, and no port costs a flow.
+    for turned in (0, 1):
+        asked = ND_TARGET.masked(LINK_LOCAL | turned << 57, LINK_LOCAL_MASK)
+        yield flow(LOCAL, SPECIAL, match(ND_NS, asked), move(ND_TARGET[0:24], ETH_DST[0:24]),
+                   move(ND_TARGET[40:64], ETH_DST[24:48]), load(ETH_DST[41:42], 1 - turned), goto(L2))
+
+
+@derives("agent", at=itself)
+def announcement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Who asks for its own address announces it (gratuitous ARP): that is for everybody, so it goes on as the reply that
+    it might be as well (RFC 5227, 3). From there on a request is always a question."""
+    # No flow can compare two fields, but a conjunction can, bit by bit.
+    for bit in range(32):
+        for value in (0, 1):
+            yield flow(ANSWER, OVERRIDE, match(ARP, ARP_SPA[bit:bit + 1] == value, ARP_TPA[bit:bit + 1] == value),
+                       conjunction(GRATUITOUS, bit, 32))
+    yield flow(ANSWER, OVERRIDE, match(CONJ_ID == GRATUITOUS, ARP),
+               set_field(ARP_OP, REPLY), move(ARP_SHA, ARP_THA), goto(L2))
 
 
 @derives("port", at=hosts_of_its_network)
-def answer(port: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """Every guest of the network asks its own host for this port's MAC."""
+def address(port: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """All that a port's address costs on a host: which MAC has it, and which groups speak from there."""
     network = net.get("network", port.network_id)
     if not (port.admin_state_up and network.admin_state_up):
         return
-    for address in (fixed["ip_address"] for fixed in port.fixed_ips):
-        if ip_address(address).version == 4:
-            yield flow(LOCAL, EXACT, match(NETWORK == network.number, ARP, ARP_OP == REQUEST, ARP_TPA == address),
-                       move(ETH_SRC, ETH_DST), set_field(ETH_SRC, port.mac_address),
-                       set_field(ARP_OP, REPLY), move(ARP_SHA, ARP_THA), set_field(ARP_SHA, port.mac_address),
-                       move(ARP_SPA, ARP_TPA), set_field(ARP_SPA, address), to_in_port())
-        else:
-            yield flow(LOCAL, EXACT, match(NETWORK == network.number, ND_NS, ND_TARGET == address),
-                       move(ETH_SRC, ETH_DST), set_field(ETH_SRC, port.mac_address),
-                       move(IPV6_SRC, IPV6_DST), set_field(IPV6_SRC, address),
-                       set_field(ICMPV6_TYPE, ADVERTISEMENT), set_field(ICMPV6_CODE, 0), goto(ADVERTISE))
-
-
-@derives("port", at=own_host)
-def announcement(port: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """A port that asks for its own address announces it (gratuitous ARP): that is for its neighbours."""
-    ofport = here.vif(port.id)
-    if not ofport:
-        return
-    for address in (fixed["ip_address"] for fixed in port.fixed_ips):
-        if ip_address(address).version == 4:
-            yield flow(LOCAL, OVERRIDE, match(IN_PORT == ofport, ARP, ARP_OP == REQUEST, ARP_SPA == address,
-                                              ARP_TPA == address), goto(L2))
+    for ip in (fixed["ip_address"] for fixed in port.fixed_ips):
+        groups = behind(net, network.id, ip).union(port.security_groups)
+        yield flow(WHOSE, OVERRIDE, match(NETWORK == network.number, held(ip)), load(KNOWN, 1),
+                   load(PEER_MAC, mac_number(port.mac_address)), *([load(PEER_POLICY, number(groups))] if groups else []))

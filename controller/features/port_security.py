@@ -9,9 +9,9 @@ since nothing on the way follows one.
 """
 
 from collections.abc import Iterator
-from ipaddress import ip_network
 from typing import Any
 
+from controller.addresses import held, laid, mac_number
 from controller.derive import Here, Net, derives, its_hosts, itself, own_host
 from controller.flow import (
     ARP,
@@ -44,7 +44,6 @@ from controller.flow import (
     Field,
     Flow,
     Jump,
-    Terms,
     flow,
     goto,
     load,
@@ -54,7 +53,6 @@ from controller.flow import (
 )
 from controller.ipam import eui64
 from controller.pipeline import (
-    CLAIM,
     CLAIMED_MAC,
     CLASSIFY,
     EXACT,
@@ -70,7 +68,6 @@ from controller.pipeline import (
     STRANGER,
 )
 
-MAPPED = 0xFFFF  # ::ffff:0:0/96: an IPv4 address in the place of an IPv6 one
 REQUEST = 1  # of ARP
 IGMP = IPV4 + (IP_PROTO == 2)
 ICMP_REDIRECT, REDIRECT, ADVERTISEMENT = 5, 137, 134
@@ -79,9 +76,7 @@ FROM_NOBODY = 131, 132, 133, 143  # may come from "::": MLD reports (RFC 2710, 3
 
 def claims(address: Field, mac: Field) -> tuple[bytes | Jump, ...]:
     """Ask whether the port may hold this address with this MAC."""
-    if address.bits == 32:
-        return (load(CLAIM.of[32:64], MAPPED), move(address, CLAIM.of[0:32]), move(mac, CLAIMED_MAC), resubmit(OWN))
-    return move(address, CLAIM), move(mac, CLAIMED_MAC), resubmit(OWN)
+    return *laid(address), move(mac, CLAIMED_MAC), resubmit(OWN)
 
 
 @derives("agent", at=itself)
@@ -139,17 +134,8 @@ def own(port: Any, net: Net, here: Here) -> Iterator[Flow]:
     ofport = here.vif(port.id)
     if not ofport or not port.port_security_enabled:
         return
-    held = {(f["ip_address"], port.mac_address) for f in port.fixed_ips}
-    held |= {(p["ip_address"], p["mac_address"]) for p in port.allowed_address_pairs}
-    held |= {(eui64("fe80::/64", mac), mac) for mac in {port.mac_address, *(mac for _, mac in held)}}
-    for address, mac in sorted(held):
-        number = int(mac.replace(":", ""), 16)
-        yield flow(OWN, EXACT, match(IN_PORT == ofport, ETH_SRC == mac, CLAIMED_MAC == number, claim(address)))
-
-
-def claim(prefix: str) -> Terms:
-    network = ip_network(prefix)
-    first, mask = int(network.network_address), int(network.netmask)
-    if network.version == 4:
-        first, mask = MAPPED << 32 | first, (1 << 96) - 1 << 32 | mask
-    return CLAIM.of.terms(first, mask)
+    its = {(f["ip_address"], port.mac_address) for f in port.fixed_ips}
+    its |= {(p["ip_address"], p["mac_address"]) for p in port.allowed_address_pairs}
+    its |= {(eui64("fe80::/64", mac), mac) for mac in {port.mac_address, *(mac for _, mac in its)}}
+    for address, mac in sorted(its):
+        yield flow(OWN, EXACT, match(IN_PORT == ofport, ETH_SRC == mac, CLAIMED_MAC == mac_number(mac), held(address)))

@@ -317,4 +317,4 @@ def delivery(port: Port, net: Net, here: Here) -> Iterator[Flow]:
     network, ofport = net.get("network", port.network_id), here.vif(port.id)
     if ofport and port.admin_state_up and network.admin_state_up:
         yield flow(L2, EXACT, match(NETWORK == network.number, ETH_DST == port.mac_address),
-                   *towards(port, ofport))
+                   *towards(policy_of(port), ofport))

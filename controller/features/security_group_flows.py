@@ -6,10 +6,11 @@ table is never touched. See docs/decisions/0008-security-groups.md.
 """
 
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
-from controller.derive import Here, Net, derives, hosts_of_network, itself
+from controller.addresses import bits, held, laid
+from controller.derive import Here, Net, derives, its_hosts, itself
 from controller.flow import (
     CT_IPV6_DST,
     CT_IPV6_SRC,
@@ -49,6 +50,7 @@ from controller.flow import (
     load,
     match,
     move,
+    resubmit,
 )
 from controller.pipeline import (
     COMMIT,
@@ -61,18 +63,16 @@ from controller.pipeline import (
     OUT_PORT,
     OUTPUT,
     OVERRIDE,
-    PEER,
     PEER_POLICY,
     POLICY,
-    REMOTE4,
-    REMOTE6,
     RULES,
     TO_GUEST,
     TRACK,
     UNTRACKED,
     VERDICT,
+    WHOSE,
 )
-from controller.policy import UNGUARDED, hosts_with, members, named_on, number, policies_with, stateless
+from controller.policy import UNGUARDED, behind, hosts_with, members, number, paired, policies_with, stateless
 
 VALID = (TRK == 1) + (INV == 0)
 PROTOCOLS = {"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "icmpv6": 58, "igmp": 2, "ip": 4,
@@ -93,7 +93,6 @@ NEIGHBOURS = (133, 134, 135, 136)  # solicitations and advertisements, RFC 4861
 TRACKED_END = {("IPv4", True): CT_NW_SRC, ("IPv4", False): CT_NW_DST, ("IPv6", True): CT_IPV6_SRC, ("IPv6", False): CT_IPV6_DST}
 OWN_END = {("IPv4", True): IPV4_SRC, ("IPv4", False): IPV4_DST, ("IPv6", True): IPV6_SRC, ("IPv6", False): IPV6_DST}
 VERSION = {"IPv4": IPV4, "IPv6": IPV6}
-REMOTE = {"IPv4": REMOTE4, "IPv6": REMOTE6}
 
 
 @derives("agent", at=itself)
@@ -123,10 +122,10 @@ def judgement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(RULES, OVERRIDE, match(family, IP_FRAG == "later"), goto(COMMIT))
     for (version, inbound), end in TRACKED_END.items():
         yield flow(RULES, FALLBACK, match(UNTRACKED == 0, INBOUND == inbound, VERSION[version], VALID),
-                   move(end, REMOTE[version]), goto(PEER))
+                   *laid(end), load(PEER_POLICY, 0), resubmit(WHOSE), goto(MEMBERS))
     for (version, inbound), end in OWN_END.items():
         yield flow(RULES, FALLBACK, match(UNTRACKED == 1, INBOUND == inbound, VERSION[version]),
-                   move(end, REMOTE[version]), goto(PEER))
+                   *laid(end), load(PEER_POLICY, 0), resubmit(WHOSE), goto(MEMBERS))
 
 
 def hosts_of_group(group: Any, net: Net) -> Iterable[str]:
@@ -160,20 +159,13 @@ def admission(rule: Any, net: Net, here: Here) -> Iterator[Flow]:
                         for form in asked)
 
 
-def hosts_that_name_it(port: Any, net: Net) -> Iterable[str]:
-    """Where rules for ports of its network name one of its groups."""
-    groups = frozenset(port.security_groups)
-    return (h for h in hosts_of_network(net, port.network_id) if groups & named_on(net, h, port.network_id)) if groups else ()
-
-
-@derives("port", at=hosts_that_name_it)
-def membership(port: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """The groups that are behind a port's addresses: all that a member costs where rules name its groups."""
-    network = net.get("network", port.network_id)
-    for address in (ip_address(fixed["ip_address"]) for fixed in port.fixed_ips):
-        version = f"IPv{address.version}"
-        yield flow(PEER, EXACT, match(NETWORK == network.number, VERSION[version], REMOTE[version] == int(address)),
-                   load(PEER_POLICY, number(frozenset(port.security_groups))), goto(MEMBERS))
+@derives("network", at=its_hosts)
+def sharing(network: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Who may hold an address beside its own speaks for its groups there. (Addresses of ports: neighbours.address.)"""
+    for prefix in paired(net, network.id):
+        if groups := behind(net, network.id, prefix):
+            yield flow(WHOSE, FALLBACK + bits(prefix), match(NETWORK == network.number, held(prefix)),
+                       load(PEER_POLICY, number(groups)))
 
 
 # A rule as terms of a match.

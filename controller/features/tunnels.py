@@ -61,7 +61,8 @@ def crossing(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         return
     tag = push_vlan(), move(NETWORK_VID, VLAN_TCI[0:12]), move(NETWORK_PCP, VLAN_TCI[13:16])
     untag = move(VLAN_TCI[0:12], NETWORK_VID), move(VLAN_TCI[13:16], NETWORK_PCP), pop_vlan()
-    yield flow(OVERLAY, EXACT, match(), *tag, output(up))
+    yield flow(OVERLAY, EXACT, match(FROM_OVERLAY == 0), *tag, output(up))
+    yield flow(OVERLAY, EXACT, match(FROM_OVERLAY == 1))  # what came from there never goes back
     yield flow(ORIGIN, EXACT, match(IN_PORT == down, TAGGED), *untag, goto(DEPART))
     yield flow(INWARD, EXACT, match(), *tag, output(down))
     yield flow(CLASSIFY, EXACT, match(IN_PORT == up, TAGGED), *untag, load(FROM_OVERLAY, 1), goto(L2))

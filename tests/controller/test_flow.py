@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from controller.flow import (
     ARP,
     ARP_OP,
+    ARP_SPA,
     ARP_TPA,
+    CONJ_ID,
     CT_IPV6_DST,
     CT_IPV6_SRC,
     CT_NW_DST,
@@ -50,6 +52,7 @@ from controller.flow import (
     Flow,
     Reg,
     Table,
+    conjunction,
     cookie,
     ct,
     ct_commit,
@@ -146,6 +149,12 @@ EVERY_WORD = {
         "load:0xc0000201->NXM_NX_TUN_IPV4_DST[]),goto_table:l2",
     flow(LOCAL, 21, match(REMOTE.of == "0xfd000000000000000000000000000001/0xffffffff000000000000000000000001")):
         "priority=21,reg4=0xfd000000,reg7=0x1/0x1 actions=drop",
+    flow(LOCAL, 23, match(ARP, ARP_SPA[3:4] == 1, ARP_TPA[3:4] == 1), conjunction(9, 0, 2)):
+        "priority=23,arp,arp_spa=0.0.0.8/0.0.0.8,arp_tpa=0.0.0.8/0.0.0.8 actions=conjunction(9,1/2)",
+    flow(LOCAL, 24, match(ARP, CONJ_ID == 9), goto(L2)): "priority=24,conj_id=9,arp actions=goto_table:l2",
+    flow(LOCAL, 25, match(ND_NS, ND_TARGET.masked("fe80::fffe:0:0", "ffff::ffff:0:0")), load(ETH_DST[41:42], 1), goto(L2)):
+        "priority=25,icmp6,icmp_type=135,icmp_code=0,nd_target=fe80::fffe:0:0/ffff::ffff:0:0"
+        " actions=load:0x1->NXM_OF_ETH_DST[41],goto_table:l2",
 }
 
 
