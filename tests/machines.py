@@ -115,7 +115,7 @@ class Machines:
         done = subprocess.run(
             ["nsenter", "-t", (self.folder / name / "pid").read_text(), "-m", "-u", "-n", "--", "bash", "-e", "-c",
              f"cd {shlex.quote(str(ROOT))}\n{command}"],
-            input=given, capture_output=True, text=True, check=False, timeout=60,
+            input=given, capture_output=True, text=True, check=False, timeout=180,
             env={**environment, "PATH": f"/usr/local/bin:{environment['PATH']}", "HOME": "/root"})
         if check and done.returncode:
             raise AssertionError(f"on {name}: {command}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -176,7 +176,7 @@ def test_certificates_are_renewed_and_no_connection_is_lost(brief: RunningCloud)
     files = [state / "secrets/tls/controller.pem", state / "hosts/h1/tls/host.pem"]
     before = [file.read_text() for file in files]
     until = max(tls.validity(file)[1] for file in files)
-    assert eventually(lambda: time.time() > until + 3 and all(
+    assert eventually(lambda: time.time() > until + 1 and all(
         file.read_text() != old for file, old in zip(files, before, strict=True)), 60)
     said = (state / "log/controller.log").read_text()
     assert said.count('"a switch is there"') == 3 and "is gone" not in said
