@@ -1,8 +1,12 @@
-"""Small fragments: Open vSwitch drops pieces under 1,200 bytes until it is told otherwise, anew each time it starts.
+"""What vswitchd has to be told over its control socket, anew each time it starts; the socket is held, and breaks with it.
 
-Whoever tunnels, or has an MTU of 1,000 somewhere on the way, sends such pieces; conntrack has to see them to know whose
-they are. The setting lives in the daemon and not in its database, so it is said over its control socket; the socket is
-then held, and when it breaks the daemon is another one.
+Small fragments: Open vSwitch drops pieces under 1,200 bytes until it is told otherwise. Whoever tunnels, or has an MTU
+of 1,000 somewhere on the way, sends such pieces; conntrack has to see them to know whose they are.
+
+Old verdicts: the user-space datapath of Open vSwitch before 3.2 looks a cached flow up by a packet when it changes it, and
+where two overlap may change the other one. The one it meant then keeps its old actions for as long as packets come:
+a rule is added, and who tried before stays shut out (UNRYU_SEED=500 UNRYU_MATRICES=18). So the cache is emptied after flows
+have changed, now and once more when what was on its way has come in too. It fills with the next packets.
 """
 
 import json
@@ -11,11 +15,12 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("fragments")
 
 SMALLEST = 400      # bytes: Open vSwitch's own lower limit
-PAUSE = 0.2         # seconds between tries
+PAUSE = 0.2         # seconds between tries, and between looks at whether flows have changed
 
 
 class Fragments(threading.Thread):
@@ -24,6 +29,7 @@ class Fragments(threading.Thread):
         super().__init__(name="fragments", daemon=True)
         self.folder = folder
         self.told = 0
+        self.emptied = 0
 
     def run(self) -> None:
         while True:
@@ -35,19 +41,28 @@ class Fragments(threading.Thread):
         with socket.socket(socket.AF_UNIX) as control:
             try:
                 control.connect(str(path))
-                while not all(_accepted(control, version) for version in ("v4", "v6")):
+                while any(_asked(control, "dpctl/ipf-set-min-frag", version, str(SMALLEST))["error"] for version in ("v4", "v6")):
                     time.sleep(PAUSE)       # it has no bridges yet
                 self.told += 1
                 log.info("small fragments are let in", extra={"from_bytes": SMALLEST})
-                while control.recv(4096):
-                    pass
+                self._keep_fresh(control)
             except OSError:
                 return
 
+    def _keep_fresh(self, control: socket.socket) -> None:
+        """Until the daemon ends."""
+        before = changes = ""
+        while True:
+            now = _asked(control, "coverage/read-counter", "rev_flow_table")["result"]
+            if now != before:
+                _asked(control, "revalidator/purge")
+                self.emptied += 1
+            before, changes = changes, now
+            time.sleep(PAUSE)
 
-def _accepted(control: socket.socket, version: str) -> bool:
-    words = {"method": "dpctl/ipf-set-min-frag", "params": [version, str(SMALLEST)], "id": 0}
-    control.sendall(json.dumps(words).encode())
+
+def _asked(control: socket.socket, method: str, *params: str) -> dict[str, Any]:
+    control.sendall(json.dumps({"method": method, "params": params, "id": 0}).encode())
     said = b""
     while True:
         part = control.recv(4096)
@@ -55,6 +70,7 @@ def _accepted(control: socket.socket, version: str) -> bool:
             raise ConnectionError("vswitchd is gone")
         said += part
         try:
-            return json.loads(said)["error"] is None
+            answer: dict[str, Any] = json.loads(said)
+            return answer
         except ValueError:
             continue        # half an answer

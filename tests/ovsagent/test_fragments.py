@@ -1,0 +1,56 @@
+"""What vswitchd is told over its control socket: small fragments at its start, and to forget old verdicts after changes."""
+
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+
+from ovsagent.fragments import Fragments
+
+
+class Daemon(threading.Thread):
+    """As much of vswitchd's control socket as is asked; it hangs up when told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.heard: list[str] = []
+        self.changes = 7
+        self.door = socket.socket(socket.AF_UNIX)
+        self.door.bind(str(path))
+        self.door.listen()
+        self.ending = False
+
+    def run(self) -> None:
+        while True:
+            line, _ = self.door.accept()
+            with line:
+                while not self.ending:
+                    asked = json.loads(line.recv(4096))
+                    self.heard.append(asked["method"])
+                    line.sendall(json.dumps({"id": 0, "error": None, "result": f"{self.changes}\n"}).encode())
+            self.ending = False
+
+
+def test_old_verdicts_are_forgotten_after_flows_changed_and_only_then(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "ovs-vswitchd.1.ctl")
+    daemon.start()
+    agent = Fragments(tmp_path)
+    agent.start()
+
+    def purges_within(seconds: float) -> int:
+        before = agent.emptied
+        time.sleep(seconds)
+        return agent.emptied - before
+
+    time.sleep(1)
+    assert daemon.heard[:2] == ["dpctl/ipf-set-min-frag"] * 2 and daemon.heard.count("revalidator/purge") == agent.emptied > 0
+    assert purges_within(0.6) == 0, "nothing changed"
+    daemon.changes += 1
+    assert purges_within(1.5) == 2, "now, and once more"
+    daemon.heard.clear()
+    daemon.ending = True
+    deadline = time.monotonic() + 5
+    while agent.told < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert agent.told == 2, "another daemon is told anew"
