@@ -276,7 +276,7 @@ class Switches:
 
     def _run(self) -> None:
         try:
-            looked = monotonic()
+            turned = looked = monotonic()
             while not self._stopping:
                 for key, events in self._selector.select(self._keepalive / 6):
                     if key.fileobj is self._ear:
@@ -286,13 +286,18 @@ class Switches:
                             self._serve(key.data, events)
                 while self._passed:
                     self._welcome(*self._passed.popleft())
+                closing = False
                 while self._woken:
                     connection = self._woken.popleft()
-                    if connection in self._connections and not connection.closing:
+                    if connection.closing:
+                        closing = True
+                    elif connection in self._connections:
                         self._selector.modify(connection.socket, _BOTH_WAYS, connection)
                 now = monotonic()
-                self._look(now, late=now - looked > self._keepalive)
-                looked = now
+                late, turned = now - turned > self._keepalive, now
+                if late or closing or now - looked > self._keepalive / 6:  # not for each of 10,000 echoes a second
+                    self._look(now, late)
+                    looked = now
         finally:
             for connection in list(self._connections):
                 connection.close("the controller stops")
