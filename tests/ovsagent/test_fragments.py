@@ -6,7 +6,10 @@ import threading
 import time
 from pathlib import Path
 
-from ovsagent.fragments import Fragments
+import pytest
+
+from ovsagent.fragments import SMALLEST, Fragments
+from tests.ovsagent.conftest import Host, until
 
 
 class Daemon(threading.Thread):
@@ -54,3 +57,14 @@ def test_old_verdicts_are_forgotten_after_flows_changed_and_only_then(tmp_path: 
     while agent.told < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert agent.told == 2, "another daemon is told anew"
+
+
+@pytest.mark.system
+def test_a_switch_that_was_killed_lets_small_pieces_in_again(host: Host) -> None:
+    def smallest() -> bool:
+        return f"min v4 frag size: {SMALLEST}" in host.appctl("dpctl/ipf-get-status")
+
+    until(smallest, "told at its start")
+    host.kill("vswitchd")
+    host.start_vswitchd()
+    until(smallest, "told after its death")
