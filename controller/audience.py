@@ -1,21 +1,25 @@
 """Who hears what is for more than one: the ports of a network on a host, in lists that a switch can take.
 
 Open vSwitch drops a packet that a list would resubmit some thousand times. So a long list is cut in chunks, by the upper
-bits of the ofport: a port more rewrites the list of its chunk, whatever the others hold. The packet is recirculated into
-each chunk, all of them from the first flow: in a row they would be deeper than the six that Open vSwitch allows.
+bits of the ofport: a port more rewrites the list of its chunk, whatever the others hold. What groups judge is recirculated
+into each chunk, all of them from the first flow: in a row they would be deeper than the six that Open vSwitch allows. Only
+IP can be recirculated; but groups judge nothing else, and no question, and what they do not judge takes one resubmit a port.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from controller.derive import Net, agent_of, remembered, vif_of
-from controller.flow import Flow, Jump, Table, Terms, ct, flow, goto, load, match
+from controller.flow import IPV4, IPV6, Flow, Jump, Table, Terms, ct, flow, goto, load, match, resubmit
 from controller.pipeline import CHUNK, NOBODYS_ZONE
-from controller.policy import covering, paired, policy_of, towards
+from controller.policy import UNGUARDED, covering, paired, policy_of, towards
 
 MOST = 256  # ports in a list
 EVERYBODY, TRUSTED = "", "trusted"
 """Whom a list is of; else those who may hold an address, or all of a prefix, beside their own."""
+
+UNJUDGED = 0x100
+"""Beside the number of a chunk: the list of it that goes past all groups."""
 
 Member = tuple[int, int]
 """ofport, policy"""
@@ -28,12 +32,17 @@ def to_each(net: Net, host: str, network_id: str, who: str, table: Table, priori
     if not numbers:
         return
     if numbers == [0]:
-        words = _words(net, host, network_id, who, 0)
-    else:
-        words = *(word for n in numbers for word in (load(CHUNK, n), ct(NOBODYS_ZONE, table))), load(CHUNK, 0)
-        for n in numbers:
-            yield flow(table, priority, match(asked, CHUNK == n), *_words(net, host, network_id, who, n))
-    yield flow(table, priority, match(asked, CHUNK == 0), *words, goto(onward))
+        yield flow(table, priority, match(asked, CHUNK == 0), *_words(net, host, network_id, who, 0), goto(onward))
+        return
+    ways: list[tuple[Terms, int, Jump, int]] = [(asked, priority, resubmit(table), UNJUDGED)]
+    if who == EVERYBODY:
+        ways += [(asked + family, priority + 1, ct(NOBODYS_ZONE, table), 0) for family in (IPV4, IPV6)]
+    for terms, first, hop, form in ways:
+        each = (word for number in numbers for word in (load(CHUNK, form + number), hop))
+        yield flow(table, first, match(terms, CHUNK == 0), *each, load(CHUNK, 0), goto(onward))
+    for form in sorted({form for _, _, _, form in ways}):
+        for number in numbers:
+            yield flow(table, priority, match(asked, CHUNK == form + number), *_words(net, host, network_id, who, form + number))
 
 
 # Three cells, so that one more port makes one list anew.
@@ -54,8 +63,8 @@ def _chunks(net: Net, host: str, network_id: str, who: str) -> dict[int, tuple[M
 
 @remembered
 def _chunk(net: Net, host: str, network_id: str, who: str, number: int) -> tuple[Member, ...]:
-    members: tuple[Member, ...] = _chunks(net, host, network_id, who).get(number, ())
-    return members
+    members: tuple[Member, ...] = _chunks(net, host, network_id, who).get(number % UNJUDGED, ())
+    return tuple((ofport, UNGUARDED) for ofport, _ in members) if number > UNJUDGED else members
 
 
 @remembered

@@ -11,6 +11,7 @@ from controller.explain.describe import PAGE, page, sample
 from controller.flow import flow, match, output
 from controller.picture import Picture
 from controller.pipeline import L2, OUTPUT, TABLES, TRACK
+from controller.policy import behind, members
 from unryu.resource import nouns
 
 load_features()
@@ -56,6 +57,16 @@ STATES: dict[str, tuple[tuple[str, str, dict[str, Any] | None], ...]] = {
         {"ip_address": "10.0.0.100", "mac_address": "fa:16:3e:00:00:01"},
         {"ip_address": "fd00:1::/64", "mac_address": "00:00:5e:00:02:01"},
         {"ip_address": "10.0.0.0/25", "mac_address": "00:00:5e:00:01:01"}]}),),
+    "two ports with pairs, one of them port1's own address": (
+        ("security_group", "web", WEB), ("vif", "vif3", VIF3), ("port", "port3", {
+            **PORT3, "security_groups": ["web"], "allowed_address_pairs": [
+                {"ip_address": "10.0.0.11", "mac_address": PORT3["mac_address"]},
+                {"ip_address": "10.0.0.1", "mac_address": PORT3["mac_address"]},
+                {"ip_address": "::/0", "mac_address": PORT3["mac_address"]}]}),
+        ("port", "port1", {**PORT1, "allowed_address_pairs": [
+            {"ip_address": "0.0.0.0/0", "mac_address": PORT1["mac_address"]}]}),
+        ("security_group_rule", "rule", {**RULE, "security_group_id": "default", "remote_group_id": "web"})),
+    "a trusted port beside port1": (("port", "port3", {**PORT3, "port_security_enabled": False}), ("vif", "vif3", VIF3)),
     "port1 admin down": (("port", "port1", {**PORT1, "admin_state_up": False}),),
     "port1 gone": (("vif", "vif1", None), ("port", "port1", None)),
     "network admin down": (("network", "blue", {**BLUE, "admin_state_up": False}),),
@@ -178,6 +189,31 @@ def test_a_change_runs_only_what_read_it() -> None:
 
     assert cost(300) == cost(10)
     assert cost(10)["shapes"] <= 12
+
+
+def test_what_a_port_costs() -> None:
+    """Flows on br-int for one port more of the default group with both IP versions, here and elsewhere."""
+    for host, most in (("h1", 8), ("h2", 2)):
+        picture = sample()
+        engine = Engine(picture, catalogue.values())
+        four, six = ({"subnet_id": subnet, "ip_address": ip} for subnet, ip in (("blue4", "10.0.0.9"), ("blue6", "fd00::9")))
+        changes = engine.update({
+            **picture.put("port", "port9", nouns["port"](**{**PORT1, "id": "port9", "mac_address": "fa:16:3e:00:00:09",
+                                                           "fixed_ips": [four, six]})),
+            **picture.put("vif", "vif9", nouns["vif"](**{**VIF3, "id": "vif9", "port_id": "port9"}))})
+        made = {entry[1].key for entry in changes[host]["br-int"].add} - {
+            f.key for _, f in Engine(sample(), catalogue.values()).wanted[host]["br-int"].values()}
+        assert len(made) <= most, host
+
+
+def test_who_may_hold_an_address_is_behind_it() -> None:
+    """Of a fixed address too, where it is another port's pair; IPv4 addresses are not within an IPv6 prefix."""
+    walker = Walker()
+    walker.go("two ports with pairs, one of them port1's own address")
+    net = Net(walker.picture)
+    assert behind(net, "blue", "10.0.0.11") == {"web", "default"} and behind(net, "blue", "10.0.0.12") == {"default"}
+    assert behind(net, "blue", "fd00::11") == {"web"} and behind(net, "blue", "0.0.0.0/0") == {"default"}
+    assert members(net, "web") == (frozenset({"default", "web"}), frozenset({"web"}))
 
 
 def test_two_claims_of_one_place_and_the_smaller_name_stands() -> None:
