@@ -280,7 +280,7 @@ def test_an_agent_that_is_away_holds_no_flow_up(cloud: RunningCloud, bed: Callab
     try:
         third = cloud.connect("admin").network.create_port(
             network_id=where.network.id, binding_host_id="h2", project_id=where.network.project_id)
-        assert eventually(lambda: fixed(third, 4) in cloud.ofctl("h1", "dump-flows", "br-int"), 3), "h1 knows the new neighbour"
+        assert eventually(lambda: third.mac_address in cloud.ofctl("h1", "dump-flows", "br-tun"), 3), "h1 knows the new neighbour"
         where.sdk.network.update_subnet(where.subnets["v4"].id, dns_nameservers=["8.8.4.4"])
         late = [s for s in cloud.status()["switches"] if s["realised"] < s["wanted"]]
         assert {s["host"] for s in late} == {"h1"}, "and says so"
