@@ -6,10 +6,11 @@ from typing import Any
 import flask
 
 from controller.zones import ZONE
-from unryu.db import Tx, not_found
+from unryu.db import Tx
 from unryu.errors import BadRequest, Conflict, Forbidden
 from unryu.resource import nouns
 from unryu.rest import Api, Asked, described
+from unryu.sentences import not_found
 
 USE = {"used_ips": int, "total_ips": int}
 OF_SUBNET = {"subnet_id": str, "subnet_name": str, "ip_version": int, "cidr": str, **USE}

@@ -23,9 +23,10 @@ from pydantic import Field as Setting
 
 from unryu import journal, resource, statements
 from unryu.config import Settings, state_dir
-from unryu.errors import BadRequest, Conflict, Deadlock, NotFound, Unavailable
+from unryu.errors import BadRequest, Conflict, Deadlock, Unavailable
 from unryu.logs import log
 from unryu.resource import Resource, new_id, nouns, pointing_at
+from unryu.sentences import in_use, not_found
 
 CROSSED = ("40P01", "40001")
 """PostgreSQL's words for a transaction that it ended for the sake of others: deadlock, serialization failure."""
@@ -393,20 +394,6 @@ def _title(record: Resource) -> str:
 
 def _first_line(error: sa.exc.DBAPIError) -> str:
     return str(error.orig).splitlines()[0]
-
-
-def class_name(kind: str) -> str:
-    return nouns[kind].__name__
-
-
-def not_found(kind: str, id: str | None) -> NotFound:
-    return NotFound(f"{class_name(kind)} {id} could not be found.", f"{class_name(kind)}NotFound")
-
-
-def in_use(record: Resource, holders: list[Any]) -> Conflict:
-    names = ", ".join(f"{h.kind} {h.id}" for h in holders[:5])
-    names += f" and {len(holders) - 5} more" if len(holders) > 5 else ""
-    return Conflict(f"{class_name(record.kind)} {record.id} is in use by {names}.", f"{class_name(record.kind)}InUse")
 
 
 _upgrade_lock = threading.Lock()

@@ -6,9 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from unryu.auth import Context
-from unryu.db import Tx, class_name, not_found
+from unryu.db import Tx
 from unryu.errors import Forbidden
 from unryu.resource import Resource, nouns, pointing_at
+from unryu.sentences import class_name, not_found
 from unryu.statements import equals
 
 EVERYBODY = "*"

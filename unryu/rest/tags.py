@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unryu.db import class_name
 from unryu.errors import BadRequest, NotFound
 from unryu.resource import Resource
 from unryu.rest.described import described
 from unryu.scope import owned, seen
+from unryu.sentences import class_name
 
 if TYPE_CHECKING:
     from unryu.rest.api import Api

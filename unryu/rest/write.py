@@ -6,10 +6,11 @@ from typing import Any
 
 from unryu import quota
 from unryu.auth import Context
-from unryu.db import Tx, class_name
+from unryu.db import Tx
 from unryu.errors import BadRequest, Conflict, Forbidden, PreconditionFailed
 from unryu.resource import Field, Resource, new_id, nouns
 from unryu.scope import EVERYBODY, dependent, owned, seen
+from unryu.sentences import class_name
 
 
 def create(tx: Tx, noun: type[Resource], given: Iterable[dict[str, Any]], context: Context) -> list[Any]:
