@@ -21,6 +21,7 @@ log = logging.getLogger("fragments")
 
 SMALLEST = 400      # bytes: Open vSwitch's own lower limit
 PAUSE = 0.2         # seconds between tries, and between looks at whether flows have changed
+REST = 0.5          # seconds from one emptying to the next look: where flows change all the time, packets shall meet a cache too
 
 
 class Fragments(threading.Thread):
@@ -57,6 +58,7 @@ class Fragments(threading.Thread):
             if now != before:
                 _asked(control, "revalidator/purge")
                 self.emptied += 1
+                time.sleep(REST)
             before, changes = changes, now
             time.sleep(PAUSE)
 
