@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from controller.derive import Entry
 from controller.flow import Flow
-from controller.flow.words import feature_number
+from controller.flow.words import LEARNED, cookie, feature_number
 from controller.openflow.wire import Installed
+from controller.pipeline import LEARNED_TABLES
 
 SHOWN = 10
 """Differences of one reading that are logged as text; the others are counted."""
@@ -73,7 +74,9 @@ def left_alone(kept: Sequence[Cookies]) -> LeftAlone:
     """Whether a flow on one of our switches is somebody else's to judge. The one place that says so."""
 
     def judge(installed: Installed) -> bool:
-        return any(installed.cookie in cookies for cookies in kept)
+        flow = installed.flow
+        learned = (flow.bridge, flow.table) in LEARNED_TABLES and installed.cookie == cookie(LEARNED, flow)
+        return learned or any(installed.cookie in cookies for cookies in kept)
 
     return judge
 

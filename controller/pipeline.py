@@ -27,7 +27,7 @@ NETWORK_VID, NETWORK_PCP = NETWORK.of[0:12], NETWORK.of[12:15]
 
 # br-int, in the order of a packet from a guest.
 CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?",
-                 next=("spoof", "local", "l2", "output"))
+                 next=("spoof", "local", "heard", "l2", "output"))
 SPOOF = Table("br-int", 10, "spoof", "Who does it claim to be?", next=("own", "sender", "local"))
 OWN = Table("br-int", 12, "own", "Is what it claims its port's own?")
 SENDER = Table("br-int", 14, "sender", "Was all that it claimed its own?", next=("local",))
@@ -43,8 +43,11 @@ RULES = Table("br-int", 40, "rules", "Does a rule let it pass, whoever is at the
 WHOSE = Table("br-int", 45, "whose", "Whose address is it: of which MAC, in which groups?")
 MEMBERS = Table("br-int", 50, "members", "Does a rule let members of those groups pass?", next=("commit",))
 COMMIT = Table("br-int", 55, "commit", "Is its connection new, and where does it go on?", next=("l2", "output"))
-L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?", next=("track", "output", "overlay", "ask", "flood"),
-           miss="open")
+HEARD = Table("br-int", 58, "heard", "Does it say that a MAC is on another host now?")
+L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?",
+           next=("track", "output", "overlay", "moved", "holder", "ask", "flood"), miss="open")
+MOVED = Table("br-int", 61, "moved", "Out of which port was a MAC that moves announced last?", learned=True)
+HOLDER = Table("br-int", 62, "holder", "Which port that may hold that MAC is it for?", next=("track", "output", "overlay"))
 ASK = Table("br-int", 64, "ask", "Who may hold an address that we do not know?", next=("track", "output", "ask", "open"),
             miss="open")
 OPEN = Table("br-int", 66, "open", "Who hears what is for nobody that we know?", next=("track", "output", "open", "overlay"),
@@ -58,13 +61,15 @@ OUTPUT = Table("br-int", 80, "output", "Out of which port?")
 ORIGIN = Table("br-tun", 0, "origin", "From br-int, or from a VTEP that is a host of ours?", next=("arrive", "depart"))
 ARRIVE = Table("br-tun", 20, "arrive", "Which network is this VNI?", next=("inward",))
 INWARD = Table("br-tun", 30, "inward", "How does it cross to br-int?")
-DEPART = Table("br-tun", 60, "depart", "Which host is it for, under which VNI?")
+DEPART = Table("br-tun", 60, "depart", "Which host is it for, under which VNI?", next=("vtep",))
+VTEP = Table("br-tun", 62, "vtep", "From behind which VTEP was a MAC that moves announced last?", learned=True)
 
 # br-ex: the provider wire.
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
-TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, MEMBERS, COMMIT, L2, ASK, OPEN,
-          FLOOD, OVERLAY, OUTPUT, ORIGIN, ARRIVE, INWARD, DEPART, WIRE)
+TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, MEMBERS, COMMIT, HEARD, L2,
+          MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, OUTPUT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
+LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY,
              CLAIMED_MAC, ADDRESS)
 

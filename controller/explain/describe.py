@@ -79,7 +79,8 @@ def _tables() -> Iterator[str]:
         for t in TABLES:
             if t.bridge == bridge:
                 miss = "is dropped and counted" if t.miss == "drop" else f"goes to {t.miss}"
-                yield f"| {t.name} | {t.number} | {t.question} | {', '.join(t.next) or '-'} | {miss} |"
+                question = f"{t.question} (The switch itself learns the answers.)" if t.learned else t.question
+                yield f"| {t.name} | {t.number} | {question} | {', '.join(t.next) or '-'} | {miss} |"
 
 
 def _registers() -> Iterator[str]:

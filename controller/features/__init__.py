@@ -10,6 +10,7 @@ from controller.features import (
     broadcast,
     dhcp,
     door,
+    moving,
     neighbours,
     networks,
     port_security,
@@ -23,6 +24,6 @@ from controller.features import (
     tunnels,
 )
 
-__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "neighbours", "networks",
+__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "moving", "neighbours", "networks",
            "port_security", "ports", "ra", "rbac", "security_group_flows", "security_groups", "subnet_pools", "subnets",
            "tunnels"]

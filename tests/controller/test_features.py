@@ -67,6 +67,13 @@ STATES: dict[str, tuple[tuple[str, str, dict[str, Any] | None], ...]] = {
             {"ip_address": "0.0.0.0/0", "mac_address": PORT1["mac_address"]}]}),
         ("security_group_rule", "rule", {**RULE, "security_group_id": "default", "remote_group_id": "web"})),
     "a trusted port beside port1": (("port", "port3", {**PORT3, "port_security_enabled": False}), ("vif", "vif3", VIF3)),
+    "a MAC that moves between two hosts": tuple(("port", id, {
+        **PORT1, "id": id, "mac_address": f"fa:16:3e:00:00:0{n}", "binding_host_id": f"h{n}", "allowed_address_pairs": [
+            {"ip_address": "10.0.0.100", "mac_address": "00:00:5e:00:01:01"},
+            {"ip_address": "fd00::/64", "mac_address": "00:00:5e:00:01:01"}],
+        "fixed_ips": [{"subnet_id": "blue4", "ip_address": f"10.0.0.1{n}"}]}) for n, id in ((1, "port1"), (2, "port2"))),
+    "a pair with the MAC of another port": (("port", "port1", {**PORT1, "allowed_address_pairs": [
+        {"ip_address": "10.0.0.100", "mac_address": "fa:16:3e:00:00:02"}]}),),
     "port1 admin down": (("port", "port1", {**PORT1, "admin_state_up": False}),),
     "port1 gone": (("vif", "vif1", None), ("port", "port1", None)),
     "network admin down": (("network", "blue", {**BLUE, "admin_state_up": False}),),
