@@ -13,12 +13,12 @@ from typing import Any
 from ovsagent import bridges, door, report
 from ovsagent.answers.book import Book
 from ovsagent.answers.desk import Desk
-from ovsagent.fragments import Fragments
 from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
 from ovsagent.renewal import Renewal
 from ovsagent.underlay import Underlay
 from ovsagent.vif import Vifs
+from ovsagent.vswitchd import Vswitchd
 from unryu import tls
 
 log = logging.getLogger("agent")
@@ -40,12 +40,12 @@ class Agent:
         self.connection = 0         # the database's, when we last looked
         self.mended = 0
         self.ovsdb = Client(Path(settings["ovsdb"]), bridges.WATCH, on_change=self.woken.set)
-        self.vifs = Vifs(self.ovsdb)
+        self.vswitchd = Vswitchd(Path(settings["ovsdb"]).parent)
+        self.vifs = Vifs(self.ovsdb, self.vswitchd)
         self.underlay = Underlay(settings["tunnel_ip"], lambda: self.ovsdb.tables)
         # Beside the switch's own state: it lives as long, and no longer.
         self.book = Book(Path(settings["ovsdb"]).with_name("unryu-book.json"))
         self.desk = Desk(self.book, lambda: self.ovsdb.tables)
-        self.fragments = Fragments(Path(settings["ovsdb"]).parent)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], self.tls, on_taken=self.admit)
         self.door = door.serve(door.Door(
             self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
@@ -61,7 +61,7 @@ class Agent:
         self.ovsdb.start()
         self.reporter.start()
         self.desk.start()
-        self.fragments.start()
+        self.vswitchd.start()
         self.renewal.start()
         threading.Thread(target=self.door.serve_forever, name="door", daemon=True).start()
         threading.Thread(target=self.keep, name="keep", daemon=True).start()
@@ -111,10 +111,11 @@ class Agent:
             self.settings["cloud"], self.settings["host"], self.settings["tunnel_ip"],
             tuple(self.settings["openflow"]) if self.admitted else None)
         secured = bridges.secured(*self.files)
+        pins = self.vifs.pins(self.ovsdb.tables)
         with self.vifs.lock:
             tables = self.ovsdb.tables
             wanted = bridges.with_ports(wanted, "br-int", self.vifs.ports(tables))
-            if operations := bridges.difference(wanted, tables, secured) + self.vifs.pins(tables):
+            if operations := bridges.difference(wanted, tables, secured) + pins:
                 self.mended += 1
                 counted = Counter(f"{operation['op']} {operation['table']}" for operation in operations)
                 log.info("mending", extra={"what": ", ".join(f"{number} {what}" for what, number in counted.items())})

@@ -29,13 +29,14 @@ MAX_ANSWER = 1 << 20    # bytes: 10,000 peers are 200 kB
 
 
 def vifs(have: Tables) -> dict[str, Row]:
-    """Every VIF of the host by its port id, whoever plugged it, with what vswitchd made of it."""
+    """Every VIF of the host by its port id, whoever plugged it, with what vswitchd made of it. One whose number is not kept
+    yet (`Vifs.pins`) is none: flows must not serve it before its number is empty."""
     found = {}
     for row in have["Interface"].values():
         port_id = row["external_ids"].get("iface-id")
-        ofport = row["ofport_request"] if row["ofport"] in NONE else row["ofport"]
-        if port_id is None or ofport == ():
+        if port_id is None or row["ofport_request"] == ():
             continue
+        ofport = row["ofport_request"] if row["ofport"] in NONE else row["ofport"]
         error = trouble(row)
         # Nobody has said yet: this ovsdb-server has started anew and vswitchd, which has the link, is still on its way to it.
         # To call that "down" would take away flows that serve.

@@ -15,6 +15,7 @@ from itertools import chain
 from ovsagent import links
 from ovsagent.bridges import NONE, Bridge, difference
 from ovsagent.ovsdb import Client, Operation, Row, Tables, members, mutate, update
+from ovsagent.vswitchd import Vswitchd
 
 log = logging.getLogger("vif")
 
@@ -64,8 +65,9 @@ class Vifs:
     """The VIFs of this host. `lock` is held for the database and what is known, never for links or for vswitchd: the
     kernel takes 16 ms to remove a pair, and no plug waits for another port's end."""
 
-    def __init__(self, ovsdb: Client) -> None:
+    def __init__(self, ovsdb: Client, vswitchd: Vswitchd) -> None:
         self.ovsdb = ovsdb
+        self.vswitchd = vswitchd
         self.lock = threading.Lock()
         known = (remembered(link.alias) for link in links.every())
         self.known = {vif.port_id: vif for vif in known if vif}
@@ -100,12 +102,14 @@ class Vifs:
             self._remove(port_id)
 
     def pins(self, tables: Tables) -> list[Operation]:
-        """Keep the number of a port that others made: a restarted vswitchd could give it another one."""
+        """Keep the number of a port that others made: a restarted vswitchd could give it another one. It is a former port's,
+        perhaps, so it is emptied first; that nothing is told of a port before its number is kept gives us the time."""
         operations = []
         for uuid, row in tables["Interface"].items():
             port_id = row["external_ids"].get("iface-id")
             if port_id and port_id not in self.known and row["ofport_request"] == () and row["ofport"] not in NONE:
                 links.deafen(row["name"])
+                self.vswitchd.empty(row["ofport"])
                 operations.append(update("Interface", uuid, {"ofport_request": row["ofport"]}))
         return operations
 
@@ -151,8 +155,9 @@ class Vifs:
             tables = self.ovsdb.tables
             bridge = tables["Bridge"][tables.bridges["br-int"]] if "br-int" in tables.bridges else {"external_ids": {}}
             self._last = self._last or int(bridge["external_ids"].get(LAST_GIVEN, FIRST - 1))
-            self._last = free_ofport(self._last, tables, self.known.values())
-            return self._last
+            self._last = number = free_ofport(self._last, tables, self.known.values())
+        self.vswitchd.empty(number)     # before a link remembers it: who dies in between leaves no number that is not empty
+        return number
 
     def _port(self, vif: Vif) -> list[Operation]:
         tables = self.ovsdb.tables

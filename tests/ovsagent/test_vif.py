@@ -194,3 +194,42 @@ def test_many_plugs_at_once_and_how_long_one_takes(host: Host) -> None:
         times.append(1000 * (time.perf_counter() - began))
     print(f"one plug by the door: median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms")
     assert statistics.median(times) < 50, "it is some 8 ms; this machine is noisy"
+
+
+def zones(host: Host) -> set[int]:
+    """Those that remember something."""
+    return {int(number) for number in re.findall(r"zone=(\d+)", host.appctl("dpctl/dump-conntrack"))}
+
+
+def test_a_number_is_given_again_without_the_sessions_of_its_former_port(host: Host) -> None:
+    left, _ = two_guests(host)
+    host.ofctl("add-flow", "br-int", "priority=40000,icmp,actions=ct(commit,zone=100),ct(commit,zone=101),NORMAL")
+    until(lambda: ping(host, left, "10.0.0.2") and zones(host) == {100, 101}, "old sessions")
+    host.ask("DELETE", f"/vifs/{PORT}")
+    host.stop_agent()
+    host.vsctl("set", "bridge", "br-int", "external_ids:unryu-last-vif=99")     # all the others have had their turn
+    host.start_agent()
+    host.ready()
+    assert zones(host) == {100, 101}
+    assert host.plug(PORT[:-1] + "3", left)[1]["ofport"] == 100
+    assert zones(host) == {101}, "and nobody else's sessions ended"
+
+
+def test_a_tap_of_somebody_else_is_told_after_its_number_is_empty(host: Host) -> None:
+    """Open vSwitch gives numbers again when it likes; so every one that it may give next has old sessions here."""
+    left, _ = two_guests(host)
+    possible = set(range(4, 30))
+    commits = ",".join(f"ct(commit,zone={number})" for number in possible)
+    host.ofctl("add-flow", "br-int", f"priority=40000,icmp,actions={commits},NORMAL")
+    until(lambda: ping(host, left, "10.0.0.2") and zones(host) == possible, "old sessions")
+    host.exec("ip", "link", "add", "vnet0", "up", "type", "veth", "peer", "name", "vnet1")
+    third = PORT[:-1] + "3"
+    host.vsctl("add-port", "br-int", "vnet0", "--", "set", "interface", "vnet0", f"external_ids:iface-id={third}")
+    told = until(lambda: host.controller.vif(third), "it is told")
+    assert zones(host) == possible - {told["ofport"]} != possible
+    host.stop_agent()
+    host.ofctl("mod-flows", "br-int", f"priority=40000,icmp,actions=ct(commit,zone={told['ofport']}),NORMAL")
+    assert ping(host, left, "10.0.0.2")
+    host.start_agent()
+    host.ready()
+    assert told["ofport"] in zones(host), "the next agent ends no sessions of ports that are there already"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ovsagent.fragments import SMALLEST, Fragments
+from ovsagent.vswitchd import SMALLEST, Vswitchd
 from tests.ovsagent.conftest import Host, until
 
 
@@ -38,7 +38,7 @@ class Daemon(threading.Thread):
 def test_old_verdicts_are_forgotten_after_flows_changed_and_only_then(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "ovs-vswitchd.1.ctl")
     daemon.start()
-    agent = Fragments(tmp_path)
+    agent = Vswitchd(tmp_path)
     agent.start()
 
     def purges_within(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""What vswitchd has to be told over its control socket, anew each time it starts; the socket is held, and breaks with it.
+"""What vswitchd has to be told over its control socket. What it forgets by dying is said over a line that breaks with it.
 
 Small fragments: Open vSwitch drops pieces under 1,200 bytes until it is told otherwise. Whoever tunnels, or has an MTU
 of 1,000 somewhere on the way, sends such pieces; conntrack has to see them to know whose they are.
@@ -7,6 +7,9 @@ Old verdicts: seen on Open vSwitch 3.1, a cached flow dropped what the flow tabl
 (UNRYU_SEED=500 UNRYU_MATRICES=18 in tests/groups), beside one that overlaps it. The likely reason, not shown apart: the
 user-space datapath looks up by a packet which cached flow to change, and finds the other one. So the cache is emptied after
 flows have changed, now and once more when what was on its way has come in too. It fills with the next packets.
+
+Old sessions: the conntrack zone of a port is its ofport, so a number is emptied before another port has it. What a former
+port began would else be judged as begun by the new one.
 """
 
 import json
@@ -14,41 +17,64 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-log = logging.getLogger("fragments")
+from ovsagent.ovsdb import Lost
+
+log = logging.getLogger("vswitchd")
 
 SMALLEST = 400      # bytes: Open vSwitch's own lower limit
 PAUSE = 0.2         # seconds between tries, and between looks at whether flows have changed
 REST = 0.5          # seconds from one emptying to the next look: where flows change all the time, packets shall meet a cache too
+PATIENCE = 5.0      # seconds for an answer
 
 
-class Fragments(threading.Thread):
+class Vswitchd(threading.Thread):
     def __init__(self, folder: Path) -> None:
         """`folder`: where this host's vswitchd keeps its control socket."""
-        super().__init__(name="fragments", daemon=True)
+        super().__init__(name="vswitchd", daemon=True)
         self.folder = folder
         self.told = 0
         self.emptied = 0
 
     def run(self) -> None:
         while True:
-            for path in self.folder.glob("*vswitchd*.ctl"):     # one of a daemon that is gone takes no connection
-                self._hold(path)
+            for control in self._lines():
+                self._hold(control)
             time.sleep(PAUSE)
 
-    def _hold(self, path: Path) -> None:
-        with socket.socket(socket.AF_UNIX) as control:
+    def empty(self, zone: int) -> None:
+        """End the sessions that this conntrack zone remembers. Where no daemon runs, nobody remembers any."""
+        for control in self._lines():
+            control.settimeout(PATIENCE)
             try:
-                control.connect(str(path))
-                while any(_asked(control, "dpctl/ipf-set-min-frag", version, str(SMALLEST))["error"] for version in ("v4", "v6")):
-                    time.sleep(PAUSE)       # it has no bridges yet
-                self.told += 1
-                log.info("small fragments are let in", extra={"from_bytes": SMALLEST})
-                self._keep_fresh(control)
+                if error := _asked(control, "dpctl/flush-conntrack", f"zone={zone}")["error"]:
+                    log.warning("old sessions may live on under a new port", extra={"ofport": zone, "reason": error})
+            except TimeoutError:
+                raise Lost(f"vswitchd has not answered in {PATIENCE:g} s") from None
             except OSError:
-                return
+                continue        # it died meanwhile, and its memory with it
+
+    def _lines(self) -> Iterator[socket.socket]:
+        for path in self.folder.glob("*vswitchd*.ctl"):
+            with socket.socket(socket.AF_UNIX) as control:
+                try:
+                    control.connect(str(path))
+                except OSError:
+                    continue    # of a daemon that is gone
+                yield control
+
+    def _hold(self, control: socket.socket) -> None:
+        try:
+            while any(_asked(control, "dpctl/ipf-set-min-frag", version, str(SMALLEST))["error"] for version in ("v4", "v6")):
+                time.sleep(PAUSE)       # it has no bridges yet
+            self.told += 1
+            log.info("small fragments are let in", extra={"from_bytes": SMALLEST})
+            self._keep_fresh(control)
+        except OSError:
+            return
 
     def _keep_fresh(self, control: socket.socket) -> None:
         """Until the daemon ends."""
