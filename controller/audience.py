@@ -6,10 +6,12 @@ into each chunk, all of them from the first flow: in a row they would be deeper 
 IP can be recirculated; but groups judge nothing else, and no question, and what they do not judge takes one resubmit a port.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
-from controller.derive import Net, agent_of, remembered, vif_of
+from controller.derive import Net, agent_of, gathered, remembered, vif_of
 from controller.flow import IPV4, IPV6, Flow, Jump, Table, Terms, ct, flow, goto, load, match, resubmit
 from controller.pipeline import CHUNK, NOBODYS_ZONE
 from controller.policy import UNGUARDED, covering, paired, policy_of, towards
@@ -28,10 +30,10 @@ Member = tuple[int, int]
 def to_each(net: Net, host: str, network_id: str, who: str, table: Table, priority: int, asked: Terms,
             onward: Table) -> Iterator[Flow]:
     """The flows of a table that bring a packet to each of them, and then on."""
-    numbers = sorted(_chunks(net, host, network_id, who))
+    numbers = _numbers(net, host, network_id, who)
     if not numbers:
         return
-    if numbers == [0]:
+    if numbers == (0,):
         yield flow(table, priority, match(asked, CHUNK == 0), *_words(net, host, network_id, who, 0), goto(onward))
         return
     ways: list[tuple[Terms, int, Jump, int]] = [(asked, priority, resubmit(table), UNJUDGED)]
@@ -45,41 +47,59 @@ def to_each(net: Net, host: str, network_id: str, who: str, table: Table, priori
             yield flow(table, priority, match(asked, CHUNK == form + number), *_words(net, host, network_id, who, form + number))
 
 
-# Three cells, so that one more port makes one list anew.
+@gathered("port")
+def _listed(net: Net, port: Any) -> Iterator[tuple[tuple[Any, ...], int | Member]]:
+    """Under whom it hears, the number of its chunk; under that chunk, itself. So one more port makes one list anew, and
+    nobody reads the others."""
+    ofport = vif_of(net, port.binding_host_id, port.id) if port.admin_state_up and port.binding_host_id else 0
+    if ofport:
+        trusted = () if port.port_security_enabled else (TRUSTED,)
+        for who in dict.fromkeys((EVERYBODY, *trusted, *(pair["ip_address"] for pair in port.allowed_address_pairs))):
+            number = 1 + (ofport >> 8)
+            yield (port.binding_host_id, port.network_id, who), number
+            yield (port.binding_host_id, port.network_id, who, number), (ofport, policy_of(port))
 
 
 @remembered
-def _chunks(net: Net, host: str, network_id: str, who: str) -> dict[int, tuple[Member, ...]]:
-    """By number; 0 where there is but one."""
-    found = ((vif_of(net, host, port.id), policy_of(port)) for port in _ports(net, host, network_id, who) if port.admin_state_up)
-    live = sorted(member for member in found if member[0])
-    if len(live) <= MOST:
-        return {0: tuple(live)} if live else {}
-    chunks: dict[int, list[Member]] = {}
-    for member in live:
-        chunks.setdefault(1 + (member[0] >> 8), []).append(member)
-    return {number: tuple(members) for number, members in chunks.items()}
-
-
-@remembered
-def _chunk(net: Net, host: str, network_id: str, who: str, number: int) -> tuple[Member, ...]:
-    members: tuple[Member, ...] = _chunks(net, host, network_id, who).get(number % UNJUDGED, ())
-    return tuple((ofport, UNGUARDED) for ofport, _ in members) if number > UNJUDGED else members
+def _numbers(net: Net, host: str, network_id: str, who: str) -> tuple[int, ...]:
+    """Of its chunks; 0 where one list is enough for all."""
+    members, numbers = 0, _chunks(net, host, network_id, who)
+    for number in numbers:
+        members += len(_members(net, host, network_id, who, number))
+        if members > MOST:
+            return tuple(numbers)
+    return (0,) if members else ()
 
 
 @remembered
 def _words(net: Net, host: str, network_id: str, who: str, number: int) -> tuple[bytes | Jump, ...]:
-    return tuple(word for ofport, policy in _chunk(net, host, network_id, who, number) for word in towards(policy, ofport))
+    """Of a list: as few as can be, since those of all lists are looked at when one is another."""
+    chunk = number % UNJUDGED
+    chunks = [chunk] if chunk else _chunks(net, host, network_id, who)
+    members = sorted({member for each in chunks for member in _members(net, host, network_id, who, each)})
+    ways = [_way(UNGUARDED if number > UNJUDGED else policy, ofport) for ofport, policy in members]
+    return tuple(Jump(table, False, b"".join(way.encoded for way in those))
+                 for table, those in groupby(ways, lambda way: way.table))
 
 
-def _ports(net: Net, host: str, network_id: str, who: str) -> list[Any]:
-    if who == EVERYBODY:
-        return net.where("port", binding_host_id=host, network_id=network_id)
-    if who == TRUSTED:
-        return net.where("port", binding_host_id=host, network_id=network_id, port_security_enabled=False)
-    held = (net.where("port", binding_host_id=host, network_id=network_id, allowed_address_pairs=prefix)
-            for prefix in covering(net, network_id, who))
-    return list({port.id: port for ports in held for port in ports}.values())
+@lru_cache(maxsize=1 << 14)
+def _way(policy: int, ofport: int) -> Jump:
+    """To one member, in one word: of a list made anew most are as they were."""
+    *loads, hop = towards(policy, ofport)
+    assert isinstance(hop, Jump)
+    return Jump(hop.table, False, b"".join(load for load in loads if isinstance(load, bytes)) + hop.encoded)
+
+
+def _chunks(net: Net, host: str, network_id: str, who: str) -> list[int]:
+    return sorted({number for each in _whom(net, network_id, who) for number in _listed(net, host, network_id, each)})
+
+
+def _members(net: Net, host: str, network_id: str, who: str, number: int) -> set[Member]:
+    return {member for each in _whom(net, network_id, who) for member in _listed(net, host, network_id, each, number)}
+
+
+def _whom(net: Net, network_id: str, who: str) -> Sequence[str]:
+    return (who,) if who in (EVERYBODY, TRUSTED) else covering(net, network_id, who)
 
 
 @remembered

@@ -60,7 +60,7 @@ class Picture:
             counts = self._counts[kind][wanted, asked] = {}
             for record in self._records[kind].values():
                 for each in _keys(record, asked):
-                    _count(counts, each, _whole(record, wanted), 1)
+                    counted(counts, each, _whole(record, wanted), 1)
         found = counts.get(key, ())
         return frozenset(found if len(wanted) > 1 else (value for (value,) in found))
 
@@ -98,7 +98,7 @@ class Picture:
             was, comes = _pairs(before, asked, wanted), _pairs(after, asked, wanted)
             for change, those, others in ((-1, was, comes), (1, comes, was)):
                 for key, value in those:
-                    if (key, value) not in others and _count(counts, key, value, change):
+                    if (key, value) not in others and counted(counts, key, value, change):
                         touched["values", kind, asked, key, wanted] = None
         return touched
 
@@ -135,7 +135,7 @@ def _pairs(record: Resource | None, asked: Names, wanted: Names) -> dict[tuple[K
     return {} if record is None else {(key, _whole(record, wanted)): None for key in _keys(record, asked)}
 
 
-def _count(counts: dict[Key, dict[Key, int]], key: Key, value: Key, change: int) -> bool:
+def counted(counts: dict[Any, dict[Any, int]], key: Any, value: Any, change: int) -> bool:
     """Whether there is one more value, or one less, than there was."""
     found = counts.setdefault(key, {})
     now = found.get(value, 0) + change

@@ -9,10 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from controller.derive.sources import NOWHERE, Memo, Place, Raised, Reader, Shape, Source, everyone, joined, left
+from controller.derive.plain import claims_of
+from controller.derive.sources import NOWHERE, Giver, Index, Memo, Place, Raised, Reader, Shape, Source, everyone, joined, left
 from controller.derive.standing import Changes, Entry, Key, Standing, Unit
-from controller.derive.words import Answer, Feature, Here, Net, remembered
-from controller.flow import Flow, cookie
+from controller.derive.words import Feature, Gathered, Here, Net, remembered
+from controller.flow import Flow
 from controller.picture import Cell, Picture
 
 
@@ -26,18 +27,20 @@ class Engine:
         self.failed: dict[Unit, Exception] = {}
         """Units whose feature raised: a fault in the feature. Where it cannot even say on which hosts, the host is empty."""
         self.work: Counter[str] = Counter()
-        """How many memos were asked, records placed, shapes derived, hosts moved from one shape to another."""
+        """How many memos and givers were asked, values gathered, records placed, shapes derived, hosts moved to another."""
         self._net = Net(picture, self)
         self._by_kind: dict[str, list[Feature]] = defaultdict(list)
         for feature in self.features.values():
             self._by_kind[feature.kind].append(feature)
         self._sources: dict[Cell, Source] = {}
         self._memos: dict[tuple[Callable[..., Any], Key], Memo] = {}
+        self._indexes: dict[Gathered, Index] = {}
         self._places: dict[str, dict[str, Place]] = {name: {} for name in self.features}
         self._makers: dict[Any, Any] = {}
         """Cookie (of answers: key) → the shapes that give such an entry."""
         self._noting: list[dict[Source, None]] = []
         self._dirty_memos: dict[Memo, None] = {}
+        self._dirty_givers: dict[Giver, None] = {}
         self._dirty_places: dict[Place, None] = {}
         self._dirty_shapes: dict[Shape, None] = {}
         self._idle: list[Source] = []
@@ -58,6 +61,9 @@ class Engine:
             if source := self._sources.get(cell):
                 self._touch(source)
             if cell[0] == "get":
+                for index in self._indexes.values():
+                    if index.question.kind == cell[1]:
+                        self._dirty_givers[index.giver(cell[2])] = None
                 for feature in self._by_kind.get(cell[1], ()):
                     place = self._place(feature.name, cell[2])
                     self._dirty_places[place] = None
@@ -78,6 +84,7 @@ class Engine:
         shapes = [s for places in self._places.values() for p in places.values() for s in p.every_shape()]
         return {
             "memos": {m.name: m.value for m in self._memos.values()},
+            "given": {str(g): g.given for index in self._indexes.values() for g in index.givers.values()},
             "places": {(name, id): p.hosts for name, places in self._places.items() for id, p in places.items()},
             "shapes": {(str(s), s.hosts): s.claims for s in shapes},
             "readers": {s.name: {str(reader) for reader in everyone(s.readers)}
@@ -100,6 +107,18 @@ class Engine:
         if self._noting:
             self._noting[-1][memo] = None
         return memo.answer()
+
+    def gather(self, question: Gathered, key: Key) -> frozenset[Any]:
+        if (index := self._indexes.get(question)) is None:
+            index = self._indexes[question] = Index(question)
+            for record in self.picture.all(question.kind):
+                self._give(index.giver(record.id))
+        cell = ("gathered", question, key)
+        index.heard += cell not in self._sources
+        self.note(cell)
+        found = index.under(key)
+        self.work["gathered"] += len(found)
+        return found
 
     def asked_of_host(self, question: remembered, arguments: Key) -> Memo:
         return self._memo(question.function, arguments)
@@ -133,6 +152,22 @@ class Engine:
         memo.value, reads = self._evaluate(lambda: function(self._net, *arguments))
         self._read(memo, reads)
 
+    def _give(self, giver: Giver) -> None:
+        """What a record stands for in an index, anew."""
+        self.work["givers"] += 1
+        question = giver.index.question
+        record, unit = self.picture.get(question.kind, giver.id), Unit(question.__name__, giver.id, "")
+        given, reads = self._evaluate(lambda: tuple(question.function(self._net, record)) if record is not None else ())
+        self.failed.pop(unit, None)
+        if isinstance(given, Raised):
+            self.failed[unit], given = given.error, ()
+        self._read(giver, reads)
+        for key in giver.index.give(giver, given):
+            if source := self._sources.get(("gathered", question, key)):
+                self._touch(source)
+        if record is None:
+            del giver.index.givers[giver.id]
+
     def _evaluate(self, compute: Callable[[], Any]) -> tuple[Any, dict[Source, None]]:
         """What it gives, or the error it raised, and what it read: until the error, that is."""
         self._noting.append({})
@@ -160,17 +195,31 @@ class Engine:
         while self._idle:
             source = self._idle.pop()
             if not isinstance(source, Memo):
-                if source.readers is None:
-                    self._sources.pop(source.name, None)
+                if source.readers is None and source.name in self._sources:
+                    del self._sources[source.name]
+                    if source.name[0] == "gathered":
+                        self._unheard(self._indexes[source.name[1]])
             elif source.unheard() and source.name in self._memos:
                 del self._memos[source.name]
                 self._dirty_memos.pop(source, None)
                 self._read(source, {})
 
+    def _unheard(self, index: Index) -> None:
+        """One of its keys is asked for no more."""
+        index.heard -= 1
+        if not index.heard:
+            del self._indexes[index.question]
+            for giver in index.givers.values():
+                self._dirty_givers.pop(giver, None)
+                self.failed.pop(Unit(index.question.__name__, giver.id, ""), None)
+                self._read(giver, {})
+
     def _touch(self, source: Source) -> None:
         for reader in everyone(source.readers):
             if isinstance(reader, Memo):
                 self._dirty_memos[reader] = None
+            elif isinstance(reader, Giver):
+                self._dirty_givers[reader] = None
             elif isinstance(reader, Place):
                 self._dirty_places[reader] = None
             else:
@@ -179,7 +228,10 @@ class Engine:
     # The steps of a change.
 
     def _run(self) -> None:
-        while self._dirty_memos:
+        while self._dirty_givers or self._dirty_memos:
+            if self._dirty_givers:  # before all who ask what was gathered, or they would be asked twice
+                self._give(self._dirty_givers.popitem()[0])
+                continue
             memo = next(iter(self._dirty_memos))
             if memo.unheard():
                 self._idle.append(memo)
@@ -265,7 +317,7 @@ class Engine:
         record = self.picture.get(feature.kind, place.id)
         here = _Asking(host, self._net, self)
         self.work["shapes"] += 1
-        claims, reads = self._evaluate(lambda: _claims(feature, feature.derive(record, self._net, here)))
+        claims, reads = self._evaluate(lambda: claims_of(feature, feature.derive(record, self._net, here)))
         shape = Shape(place, tuple(here.asked.items()), host if here.named else "")
         if isinstance(claims, Raised):
             shape.error, claims = claims.error, ()
@@ -346,29 +398,3 @@ class _Asking(Here):
         memo = self._engine.asked_of_host(question, (self._host, *about))
         self.asked[memo] = memo.value
         return memo.answer()
-
-
-def recompute(picture: Picture, features: Iterable[Feature]) -> dict[str, dict[str, dict[Key, Entry]]]:
-    """Everything from nothing, by the plain definition: the yardstick of the engine's memory."""
-    net = Net(picture)
-    claims: dict[tuple[str, str, Key], dict[Unit, Entry]] = defaultdict(dict)
-    for feature in features:
-        for record in picture.all(feature.kind):
-            for host in feature.at(record, net):
-                for wanted in feature.derive(record, net, Here(host, net)):
-                    claims[host, wanted[0], wanted.key][Unit(feature.name, record.id, host)] = _entry(feature, wanted)
-    found: dict[str, dict[str, dict[Key, Entry]]] = defaultdict(lambda: defaultdict(dict))
-    for (host, bridge, key), units in claims.items():
-        found[host][bridge][key] = units[min(units)]
-    return found
-
-
-def _entry(feature: Feature, wanted: Flow | Answer) -> Entry:
-    return (cookie(feature.name, wanted) if isinstance(wanted, Flow) else 0), wanted
-
-
-def _claims(feature: Feature, derived: Iterable[Flow | Answer]) -> tuple[Any, ...]:
-    entries = [_entry(feature, wanted) for wanted in derived]
-    if len({wanted[:4] for _, wanted in entries}) < len(entries):
-        raise ValueError(f"{feature.name} claims one (table, priority, match) twice")
-    return tuple(each for entry in entries for each in (entry[1].key, entry))

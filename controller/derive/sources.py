@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from controller.picture import counted
+
 FEW = 12  # up to here a list is smaller than a set, and as quick
 
 Crowd = Any
@@ -72,6 +74,48 @@ class Memo(Source):
 
     def unheard(self) -> bool:
         return self.readers is None and self.askers is None
+
+
+class Giver:
+    """A record in an index of what is derived: what it gave, and what that was made of."""
+
+    __slots__ = ("index", "id", "reads", "given")
+
+    def __init__(self, index: "Index", id: str) -> None:
+        self.index = index
+        self.id = id
+        self.reads: tuple[Source, ...] = ()
+        self.given: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.index.question.__name__} of {self.id}"
+
+
+class Index:
+    """What stands under each key, and how often: there as long as somebody asks for one of its keys."""
+
+    def __init__(self, question: Any) -> None:
+        self.question = question
+        self.givers: dict[str, Giver] = {}
+        self.heard = 0
+        """How many of its keys are sources."""
+        self._counts: dict[Any, dict[Any, int]] = {}
+
+    def giver(self, id: str) -> Giver:
+        if id not in self.givers:
+            self.givers[id] = Giver(self, id)
+        return self.givers[id]
+
+    def under(self, key: Any) -> frozenset[Any]:
+        return frozenset(self._counts.get(key, ()))
+
+    def give(self, giver: Giver, given: tuple[Any, ...]) -> Iterator[Any]:
+        """The keys under which there is another value now, or one no more."""
+        for change, pairs, others in ((-1, giver.given, given), (1, given, giver.given)):
+            for key, value in pairs:
+                if (key, value) not in others and counted(self._counts, key, value, change):
+                    yield key
+        giver.given = given
 
 
 class Raised:
@@ -150,4 +194,4 @@ class Shape:
         return zip(self.claims[::2], self.claims[1::2], strict=True)
 
 
-Reader = Memo | Place | Shape
+Reader = Memo | Giver | Place | Shape

@@ -74,6 +74,25 @@ class remembered:  # noqa: N801 - a decorator
         return net.recall(self.function, arguments)
 
 
+class Gathered:
+    """An index of what is derived: `gathered(net, *key)` gives what the records of a kind stand for under this key, each
+    once. As with `values` it is felt only when there is another value, or one no more; to ask costs what is found, and
+    one more record runs the function for that record."""
+
+    def __init__(self, kind: str, function: Callable[["Net", Any], Iterable[tuple[tuple[Any, ...], Any]]]) -> None:
+        functools.update_wrapper(self, function)
+        self.kind = kind
+        self.function = function
+
+    def __call__(self, net: "Net", *key: Any) -> frozenset[Any]:
+        return net.gather(self, key)
+
+
+def gathered(kind: str) -> Callable[[Callable[["Net", Any], Iterable[tuple[tuple[Any, ...], Any]]]], Gathered]:
+    """Declare an index over the records of a kind: `function(net, record)` gives keys, and what stands under each."""
+    return functools.partial(Gathered, kind)
+
+
 class Net:
     """The picture as a feature sees it: `get`, `where` and `values`. Without an engine nothing is noted or remembered."""
 
@@ -106,6 +125,12 @@ class Net:
 
     def recall(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return self._engine.recall(function, arguments) if self._engine else function(self, *arguments)
+
+    def gather(self, question: Gathered, key: tuple[Any, ...]) -> frozenset[Any]:
+        if self._engine:
+            return self._engine.gather(question, key)
+        return frozenset(value for record in self._picture.all(question.kind)
+                         for under, value in question.function(self, record) if under == key)
 
 
 class Here:

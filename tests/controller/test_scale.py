@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from bench.scale import agents, network, port, put, uuid
+from controller.audience import MOST
 from controller.bootstrap import load_features
 from controller.derive import Engine, catalogue
 from controller.picture import Picture, question
@@ -83,8 +84,21 @@ def work(ports: int) -> dict[str, dict[str, int]]:
 
 
 def test_one_more_is_as_much_work_among_a_thousand_ports_as_among_ten() -> None:
-    """But for the memos of broadcast lists, one for 256 ports, which are asked and found unmoved."""
+    """But for its own broadcast list, of at most 256 ports, and those that are looked at to know that one is not enough."""
     few, many = work(10), work(1000)
     for what, done in many.items():
-        assert 0 <= done.pop("memos", 0) - few[what].pop("memos", 0) <= 3 * (1 + 1000 // 256), what
+        assert 0 <= done.pop("memos", 0) - few[what].pop("memos", 0) <= 4, what
+        assert done.pop("gathered", 0) <= 4 * (MOST + 10), what
+        few[what].pop("gathered", 0)
     assert many == few
+
+
+def test_what_is_gathered_is_forgotten_when_nobody_asks_any_more() -> None:
+    picture = Picture()
+    for kind, values in (*agents(1), *network(0), *port(1, 0, 1)):
+        put(picture, kind, values)
+    engine = Engine(picture, catalogue.values())
+    assert any(name[0] == "gathered" for name in engine.memory()["readers"])
+    engine.update(picture.put("network", uuid(4, 0), None))
+    assert not any(name[0] == "gathered" for name in engine.memory()["readers"])
+    assert engine.memory()["given"] == {}

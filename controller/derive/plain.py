@@ -1,0 +1,36 @@
+"""What features give, by the plain definition: nothing remembered, nothing shared."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from controller.derive.standing import Entry, Key, Unit
+from controller.derive.words import Answer, Feature, Here, Net
+from controller.flow import Flow, cookie
+from controller.picture import Picture
+
+
+def recompute(picture: Picture, features: Iterable[Feature]) -> dict[str, dict[str, dict[Key, Entry]]]:
+    """Everything from nothing, by the plain definition: the yardstick of the engine's memory."""
+    net = Net(picture)
+    claims: dict[tuple[str, str, Key], dict[Unit, Entry]] = defaultdict(dict)
+    for feature in features:
+        for record in picture.all(feature.kind):
+            for host in feature.at(record, net):
+                for wanted in feature.derive(record, net, Here(host, net)):
+                    claims[host, wanted[0], wanted.key][Unit(feature.name, record.id, host)] = _entry(feature, wanted)
+    found: dict[str, dict[str, dict[Key, Entry]]] = defaultdict(lambda: defaultdict(dict))
+    for (host, bridge, key), units in claims.items():
+        found[host][bridge][key] = units[min(units)]
+    return found
+
+
+def _entry(feature: Feature, wanted: Flow | Answer) -> Entry:
+    return (cookie(feature.name, wanted) if isinstance(wanted, Flow) else 0), wanted
+
+
+def claims_of(feature: Feature, derived: Iterable[Flow | Answer]) -> tuple[Any, ...]:
+    entries = [_entry(feature, wanted) for wanted in derived]
+    if len({wanted[:4] for _, wanted in entries}) < len(entries):
+        raise ValueError(f"{feature.name} claims one (table, priority, match) twice")
+    return tuple(each for entry in entries for each in (entry[1].key, entry))
