@@ -70,7 +70,8 @@ def serve() -> None:
     runner.start()
     switches.start()
     door.start()
-    log.info("controller ready", openflow=settings.openflow, listen=settings.listen, revision=loop.picture.revision)
+    log.info("controller ready", openflow=settings.openflow, listen=settings.listen, revision=loop.picture.revision,
+             **loop.took)
     runner.join()
     door.stop()
     switches.stop()

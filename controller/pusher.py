@@ -299,7 +299,9 @@ class Pusher(threading.Thread):
 
     def _read(self, switch: Switch, connection: Connection, wanted: dict[Any, Entry]) -> Change:
         """Ask what is there; gives what mends it."""
+        began = monotonic()
         have = [(i.cookie, i.flow) for i in read(connection, switch.bridge) if not self._left_alone(i)]
+        heard = monotonic()
         differ = list(difference(have, [entry for entry in wanted.values() if entry[1] not in switch.refused]))
         kinds = Counted(d.kind for d in differ)
         for kind, number in kinds.items():
@@ -308,6 +310,6 @@ class Pusher(threading.Thread):
             self._differed(self.host, switch.bridge, differ[:SHOWN])
         if differ or not switch.in_sync:
             log.info("read back", host=self.host, bridge=switch.bridge, held=len(have), wanted=len(wanted), differ=len(differ),
-                     **kinds)
+                     read_s=round(heard - began, 3), compare_s=round(monotonic() - heard, 3), **kinds)
         return Change(add=[d.entry for d in differ if d.kind != "stranger"],
                       delete=[d.entry for d in differ if d.kind == "stranger"])
