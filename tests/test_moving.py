@@ -16,8 +16,8 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
+from tests.attackers.scene import ALL, ALL6, Guest
 from tests.clouds import RunningCloud, eventually
-from tests.test_attackers import ALL, ALL6, Guest
 
 pytestmark = pytest.mark.system
 

@@ -18,9 +18,23 @@ UNSPECIFIED = bytes(16)
 
 def reply(question: Datagram, entry: dict[str, Any]) -> bytes | None:
     """To who asks; to all where the asker has no address yet."""
+    options = kinds(question.payload[4:])
+    if options is None or question.source == UNSPECIFIED and SOURCE_MAC in options:
+        return None     # RFC 4861, 6.1.1
     if question.source == UNSPECIFIED or question.source[:2] != b"\xfe\x80":
         return advertisement(entry)
     return advertisement(entry, question.mac, question.source)
+
+
+def kinds(options: bytes) -> set[int] | None:
+    """Of neighbour discovery's options; None if they are not whole."""
+    found = set()
+    while options:
+        if len(options) < 2 or not 0 < 8 * options[1] <= len(options):
+            return None
+        found.add(options[0])
+        options = options[8 * options[1]:]
+    return found
 
 
 def advertisement(entry: dict[str, Any], to: bytes = multicast_mac(ALL_NODES), at: bytes = ALL_NODES) -> bytes:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ovsagent.vswitchd import SMALLEST, Vswitchd
+from tests.ovs import run
 from tests.ovsagent.conftest import Host, until
+from tests.ovsagent.test_agent import two_guests
 
 
 class Daemon(threading.Thread):
@@ -60,11 +62,25 @@ def test_old_verdicts_are_forgotten_after_flows_changed_and_only_then(tmp_path: 
 
 
 @pytest.mark.system
-def test_a_switch_that_was_killed_lets_small_pieces_in_again(host: Host) -> None:
+def test_a_switch_that_was_killed_lets_small_pieces_in_again(host: Host, tmp_path: Path) -> None:
+    flows = tmp_path / "flows"
+    flows.write_text("priority=1,actions=NORMAL\npriority=2,icmp,actions=ct(table=1)\ntable=1,actions=NORMAL\n")
+
     def smallest() -> bool:
         return f"min v4 frag size: {SMALLEST}" in host.appctl("dpctl/ipf-get-status")
 
+    def pass_through() -> bool:
+        """1,500 bytes in pieces of 600, through conntrack."""
+        return " 0% packet loss" in run("ip", "netns", "exec", left, "ping", "-c1", "-W1", "-s1500", "10.0.0.2", check=False)
+
     until(smallest, "told at its start")
+    left, right = two_guests(host)
+    for here, there in ((left, "10.0.0.2"), (right, "10.0.0.1")):
+        run("ip", "-n", here, "route", "add", f"{there}/32", "dev", "eth0", "mtu", "lock", "600")
     host.kill("vswitchd")
     host.start_vswitchd()
+    host.ofctl("add-flows", "br-int", str(flows))
     until(smallest, "told after its death")
+    until(pass_through, "pieces pass")
+    host.appctl("dpctl/ipf-set-min-frag", "v4", "1200")
+    assert not pass_through(), "it is the setting that lets them"

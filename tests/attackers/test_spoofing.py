@@ -1,14 +1,9 @@
 """What a guest may try: every spoof is dropped and counted under its reason, and its neighbours neither hear nor suffer it."""
 
-import contextlib
-import os
 import re
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,108 +16,21 @@ from scapy.layers.inet6 import (
     ICMPv6ND_NS,
     ICMPv6ND_RA,
     ICMPv6ND_Redirect,
-    ICMPv6ND_RS,
     ICMPv6NDOptDstLLAddr,
     ICMPv6NDOptPrefixInfo,
     ICMPv6NDOptSrcLLAddr,
     IPv6,
     IPv6ExtHdrRouting,
 )
-from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
+from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
-from tests.clouds import BIN, RunningCloud, eventually
+from tests.attackers.scene import ALL, ALL6, MARK, STRANGER, Guest, Scene
+from tests.clouds import RunningCloud, eventually
 
 pytestmark = pytest.mark.system
 
-MARK = b"an attacker's own"
 TIMES = 3
-STRANGER = "fa:16:3e:de:ad:01"
-ALL, ALL6 = "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"
-
-# A packet of each line of standard input, at a pace that nothing on the way loses.
-SEND = """import socket, sys, time
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0))
-for line in sys.stdin:
-    s.send(bytes.fromhex(line)); time.sleep(0.01)"""
-# A line of output for each packet that comes in.
-HEAR = """import socket
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)); s.bind(('eth0', 3)); print('ready', flush=True)
-while True:
-    data, (_, _, kind, *_) = s.recvfrom(65535)
-    if kind != 4: print(data.hex(), flush=True)"""
-
-
-@dataclass
-class Guest:
-    name: str
-    namespace: str
-    port: str
-    mac: str
-    four: str
-    six: str
-
-    @property
-    def local(self) -> str:
-        """Its link-local address (RFC 4291, appendix A)."""
-        m = bytes.fromhex(self.mac.replace(":", ""))
-        return f"fe80::{m[0] ^ 2:x}{m[1]:02x}:{m[2]:x}ff:fe{m[3]:02x}:{m[4]:x}{m[5]:02x}"
-
-    def send(self, packets: list[Packet]) -> None:
-        frames = "".join(f"{(bytes(p).ljust(60, bytes(1)) + MARK).hex()}\n" for p in packets)
-        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", SEND]
-        subprocess.run(words, input=frames, text=True, check=True)
-
-    @contextlib.contextmanager
-    def hearing(self, wanted: Callable[[bytes], bool] = lambda frame: frame.endswith(MARK)) -> Iterator[list[bytes]]:
-        """What comes in meanwhile, of itself that which has our mark; complete when the block is left."""
-        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", HEAR]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-        assert process.stdout and process.stdout.readline() == "ready\n"
-        heard: list[bytes] = []
-        try:
-            yield heard
-            time.sleep(0.5)
-        finally:
-            process.terminate()
-            heard.extend(frame for line in process.communicate()[0].split() if wanted(frame := bytes.fromhex(line)))
-
-
-@dataclass
-class Scene:
-    """An attacker and a victim on h1, another victim on h2."""
-
-    cloud: RunningCloud
-    network: Any
-    attacker: Guest
-    near: Guest
-    far: Guest
-
-
-@pytest.fixture(scope="module")
-def scene(cloud: RunningCloud) -> Iterator[Scene]:
-    sdk = cloud.connect()
-    network = sdk.network.create_network(name="attacked")
-    sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.66.0.0/24")
-    sdk.network.create_subnet(network_id=network.id, ip_version=6, cidr="fd66::/64",
-                              ipv6_ra_mode="dhcpv6-stateful", ipv6_address_mode="dhcpv6-stateful")
-    # What the victims hear is not for their groups to say: these let everything in.
-    open_to_all = sdk.network.create_security_group(name="open-to-all")
-    for ethertype in ("IPv4", "IPv6"):
-        sdk.network.create_security_group_rule(security_group_id=open_to_all.id, direction="ingress", ethertype=ethertype)
-    guests = []
-    for name, host in (("attacker", "h1"), ("near", "h1"), ("far", "h2")):
-        port = sdk.network.create_port(name=name, network_id=network.id, security_group_ids=[open_to_all.id])
-        plugged = cloud.plug(port.id, host, name)
-        four, six = (f["ip_address"] for f in port.fixed_ips)
-        guests.append(Guest(name, plugged["namespace"], port.id, port.mac_address, four, six))
-    yield Scene(cloud, network, *guests)
-    for guest in guests:
-        cloud.unplug(guest.name)
-    for port in sdk.network.ports(network_id=network.id):
-        sdk.network.delete_port(port.id)
-    sdk.network.delete_network(network.id)
-    sdk.network.delete_security_group(open_to_all.id)
 
 
 def drops(cloud: RunningCloud) -> Counter[str]:
@@ -134,6 +42,7 @@ def drops(cloud: RunningCloud) -> Counter[str]:
 
 # The flows that count them: table and match, as Open vSwitch says them; without what the table before noted.
 TAGGED, OTHER_MAC = "0 0", "0 10,vlan_tci=0x0000/0x1fff"
+SAP, SNAP = Raw(b"\x42\x42\x03"), Raw(b"\xaa\xaa\x03\0\0\x0c\x20\0")
 NO_IP, DHCP4, DHCP6 = "10 0", "10 200,udp,tp_dst=68", "10 200,udp6,tp_dst=546"
 RA, REDIRECT, REDIRECT4 = "10 200,icmp6,icmp_type=134", "10 200,icmp6,icmp_type=137", "10 200,icmp,icmp_type=5"
 TWICE = "10 200,icmp6,icmp_type=135,icmp_code=0,nd_target=::"
@@ -204,8 +113,12 @@ def attacks(me: Guest, it: Guest, third: Guest) -> Iterator[tuple[str, Packet]]:
     yield DHCP4, to / IP(src="10.66.0.1", dst=it.four) / UDP(sport=67, dport=68) / offer
     yield DHCP6, to / IPv6(src=me.local, dst=it.local) / UDP(sport=547, dport=546) / DHCP6_Advertise(trid=1)
     # what is neither ARP nor IP
-    for kind in (0x88CC, 0x8035, 0x88E5, 0x9000):
-        yield NO_IP, Ether(src=me.mac, dst=ALL, type=kind) / Raw(bytes(50))
+    for kind in (0x88CC, 0x8035, 0x88E5, 0x9000, 0x8847, 0x8848, 0x1234, 0xFFFF):  # MPLS among them
+        yield NO_IP, Ether(src=me.mac, dst=ALL, type=kind) / Raw(b"\0\1\x01\x40" + bytes(50))
+        yield NO_IP, Ether(src=me.mac, dst=it.mac, type=kind) / Raw(b"\0\1\x01\x40" + bytes(50))
+    for kind in (SAP, SNAP):  # 802.3: a length where others have their type
+        for target in (it.mac, ALL, "01:80:c2:00:00:00"):  # spanning tree's is no exception
+            yield NO_IP, Dot3(src=me.mac, dst=target, len=46 + len(MARK)) / kind / Raw(bytes(43))
 
 
 def legitimate(me: Guest, it: Guest) -> Iterator[Packet]:
@@ -302,79 +215,6 @@ def test_a_trusted_port_may_say_what_it_likes_and_a_pair_what_it_names(scene: Sc
     assert arrive(lie, vrrp, ra) == [False, False, False]
 
 
-def dhcp4(me: Guest, options: bytes, *, magic: bytes = b"\x63\x82\x53\x63", **fields: Any) -> Packet:
-    """A question whose options are these bytes, whatever they are."""
-    asks = BOOTP(**{"chaddr": bytes.fromhex(me.mac.replace(":", "")), "xid": 66} | fields)
-    head = bytes(asks)[:236] + magic + options
-    return Ether(src=me.mac, dst=ALL) / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67) / Raw(head)
-
-
-def mangled(me: Guest) -> Iterator[Packet]:
-    """Questions for the host's door that deserve no answer."""
-    discover, end = b"\x35\x01\x01", b"\xff"
-    yield dhcp4(me, discover + end, hlen=16)
-    yield dhcp4(me, discover + end, hlen=0)
-    yield dhcp4(me, discover + end, htype=6)
-    yield dhcp4(me, discover + end, op=2)
-    yield dhcp4(me, discover + end, giaddr="10.66.0.9")
-    yield dhcp4(me, discover + end, magic=bytes(4))
-    yield dhcp4(me, b"")
-    yield dhcp4(me, end)
-    yield dhcp4(me, b"\x35\xff\x01")  # longer than the packet
-    yield dhcp4(me, b"\x0c\xff" + discover + end)  # it swallows what follows
-    yield dhcp4(me, b"\x35\x00" + end)
-    yield dhcp4(me, b"\x35\x01\x63" + end)
-    yield dhcp4(me, bytes(1000))
-    yield dhcp4(me, b"\x37\xff" + bytes(255))
-    long = dhcp4(me, discover + end)
-    long[UDP].len = 60000
-    yield long
-    short = dhcp4(me, discover + end)
-    short[UDP].len = 9
-    yield short
-    six = Ether(src=me.mac, dst="33:33:00:01:00:02") / IPv6(src=me.local, dst="ff02::1:2") / UDP(sport=546, dport=547)
-    yield six / Raw(b"")
-    yield six / Raw(b"\x01ab")
-    yield six / Raw(b"\x01abc\0\1")
-    yield six / Raw(b"\x01abc\0\1\xff\xff\0")
-    yield six / Raw(b"\x01abc\0\3\0\x0c" + bytes(12))  # nobody asks
-    yield six / Raw(b"\x0c\0" + bytes(32) + b"\0\x09\0\4\1abc")  # relayed
-    yield six / Raw(b"\x0d\0" + bytes(32))
-
-
-def from_the_door(frame: bytes) -> bool:
-    """DHCP of either version. Advertisements go out unasked, too, and who leases asks for the server's MAC."""
-    udp = frame[12:14] == b"\x08\0" and frame[23] == 17 or frame[12:14] == b"\x86\xdd" and frame[20] == 17
-    return udp and frame[6:12] == bytes.fromhex("fa163ffffffe")
-
-
-def cpu(pid: int) -> float:
-    """Seconds of it so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def leases(cloud: RunningCloud, guest: Guest) -> bool:
-    client = ("udhcpc", "-i", "eth0", "-fqn", "-t5", "-T1", "-s", "/bin/true")
-    said = cloud.run("ip", "netns", "exec", guest.namespace, *client, check=False)
-    return f"lease of {guest.four} obtained" in said.stderr + said.stdout
-
-
-def test_mangled_questions_get_no_answer_and_hurt_nobody(scene: Scene) -> None:
-    """Slow enough for the meter, so that each is read. Sixty options are many, not wrong: that one is answered."""
-    agent = scene.cloud.pid("agent", "h1")
-    time.sleep(3)  # the bucket is full
-    with scene.attacker.hearing(from_the_door) as heard:
-        scene.attacker.send(list(mangled(scene.attacker)))
-        assert leases(scene.cloud, scene.near)
-    assert not heard, [Ether(frame).summary() for frame in heard]
-    many = b"\x35\x01\x01" + b"".join(bytes([code, 4, 1, 2, 3, 4]) for code in range(140, 200)) + b"\xff"
-    with scene.attacker.hearing(from_the_door) as heard:
-        scene.attacker.send([dhcp4(scene.attacker, many)])
-    assert len(heard) == 1
-    assert scene.cloud.pid("agent", "h1") == agent and leases(scene.cloud, scene.attacker)
-
-
 def test_source_routes_lead_nowhere(scene: Scene) -> None:
     """IPv4's loose and strict routes and IPv6's routing header of type 0. Open vSwitch matches on neither, so no flow can
     refuse them: they go as any packet goes, by the destination in the header, which is the victim; the victim's
@@ -388,38 +228,3 @@ def test_source_routes_lead_nowhere(scene: Scene) -> None:
     with third.hearing() as overheard:
         me.send(routed)
     assert not overheard
-
-
-FLOOD = """import socket, sys, time
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0))
-frames = [bytes.fromhex(line) for line in sys.stdin]
-until, sent = time.monotonic() + 6, 0
-while time.monotonic() < until:
-    for frame in frames: s.send(frame)
-    sent += len(frames)
-print(sent)"""
-
-
-def test_a_flood_of_questions_of_every_kind_drowns_nobody(scene: Scene) -> None:
-    """As fast as one guest can: it is muted by its own meter. The agent stays idle, the neighbour has its lease and its pings."""
-    me = scene.attacker
-    discover = dhcp4(me, b"\x35\x01\x01\xff")
-    solicit = Ether(src=me.mac, dst=ALL6) / IPv6(src=me.local, dst="ff02::2") / ICMPv6ND_RS()
-    agent = scene.cloud.pid("agent", "h1") or 0
-    words = ["ip", "netns", "exec", me.namespace, str(BIN / "python"), "-c", FLOOD]
-    flood = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert flood.stdin
-    flood.stdin.write("".join(f"{bytes(p).hex()}\n" for p in (discover, solicit)))
-    flood.stdin.close()
-    time.sleep(1)
-    before, began = cpu(agent), time.monotonic()
-    assert leases(scene.cloud, scene.near)
-    assert scene.cloud.pings(scene.near.name, scene.far.four, count=5)
-    used = (cpu(agent) - before) / (time.monotonic() - began)
-    assert flood.stdout
-    sent = int(flood.stdout.read())
-    flood.wait()
-    print(f"{sent} questions in 6 s; the agent took {used:.0%} of a core")
-    assert sent > 5000 and used < 0.8
-    assert scene.cloud.pid("agent", "h1") == agent
-    assert eventually(lambda: leases(scene.cloud, me), 10), "and the flooder is heard again"

@@ -1,0 +1,34 @@
+"""The attacker and its victims: plugged once for all tests here."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attackers.scene import Guest, Scene
+from tests.clouds import RunningCloud
+
+
+@pytest.fixture(scope="package")
+def scene(cloud: RunningCloud) -> Iterator[Scene]:
+    sdk = cloud.connect()
+    network = sdk.network.create_network(name="attacked")
+    sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.66.0.0/24")
+    sdk.network.create_subnet(network_id=network.id, ip_version=6, cidr="fd66::/64",
+                              ipv6_ra_mode="dhcpv6-stateful", ipv6_address_mode="dhcpv6-stateful")
+    # What the victims hear is not for their groups to say: these let everything in.
+    open_to_all = sdk.network.create_security_group(name="open-to-all")
+    for ethertype in ("IPv4", "IPv6"):
+        sdk.network.create_security_group_rule(security_group_id=open_to_all.id, direction="ingress", ethertype=ethertype)
+    guests = []
+    for name, host in (("attacker", "h1"), ("near", "h1"), ("far", "h2")):
+        port = sdk.network.create_port(name=name, network_id=network.id, security_group_ids=[open_to_all.id])
+        plugged = cloud.plug(port.id, host, name)
+        four, six = (f["ip_address"] for f in port.fixed_ips)
+        guests.append(Guest(name, plugged["namespace"], port.id, port.mac_address, four, six))
+    yield Scene(cloud, network, *guests)
+    for guest in guests:
+        cloud.unplug(guest.name)
+    for port in sdk.network.ports(network_id=network.id):
+        sdk.network.delete_port(port.id)
+    sdk.network.delete_network(network.id)
+    sdk.network.delete_security_group(open_to_all.id)

@@ -1,0 +1,74 @@
+"""An attacker and its victims, each in a namespace; and how they send and hear frames."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from scapy.packet import Packet
+
+from tests.clouds import BIN, RunningCloud
+
+MARK = b"an attacker's own"
+STRANGER = "fa:16:3e:de:ad:01"
+ALL, ALL6 = "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"
+
+# A packet of each line of standard input, at a pace that nothing on the way loses.
+SEND = """import socket, sys, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0))
+for line in sys.stdin:
+    s.send(bytes.fromhex(line)); time.sleep(0.01)"""
+# A line of output for each packet that comes in.
+HEAR = """import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)); s.bind(('eth0', 3)); print('ready', flush=True)
+while True:
+    data, (_, _, kind, *_) = s.recvfrom(65535)
+    if kind != 4: print(data.hex(), flush=True)"""
+
+
+@dataclass
+class Guest:
+    name: str
+    namespace: str
+    port: str
+    mac: str
+    four: str
+    six: str
+
+    @property
+    def local(self) -> str:
+        """Its link-local address (RFC 4291, appendix A)."""
+        m = bytes.fromhex(self.mac.replace(":", ""))
+        return f"fe80::{m[0] ^ 2:x}{m[1]:02x}:{m[2]:x}ff:fe{m[3]:02x}:{m[4]:x}{m[5]:02x}"
+
+    def send(self, packets: list[Packet]) -> None:
+        frames = "".join(f"{(bytes(p).ljust(60, bytes(1)) + MARK).hex()}\n" for p in packets)
+        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", SEND]
+        subprocess.run(words, input=frames, text=True, check=True)
+
+    @contextlib.contextmanager
+    def hearing(self, wanted: Callable[[bytes], bool] = lambda frame: frame.endswith(MARK)) -> Iterator[list[bytes]]:
+        """What comes in meanwhile, of itself that which has our mark; complete when the block is left."""
+        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", HEAR]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        heard: list[bytes] = []
+        try:
+            yield heard
+            time.sleep(0.5)
+        finally:
+            process.terminate()
+            heard.extend(frame for line in process.communicate()[0].split() if wanted(frame := bytes.fromhex(line)))
+
+
+@dataclass
+class Scene:
+    """An attacker and a victim on h1, another victim on h2."""
+
+    cloud: RunningCloud
+    network: Any
+    attacker: Guest
+    near: Guest
+    far: Guest
