@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 import pytest
+from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
+from scapy.packet import Packet as ScapyPacket
 
 from ovsagent.links import inside
 from tests.clouds import eventually
@@ -261,6 +263,39 @@ def test_protocols_that_conntrack_does_not_follow(pair: tuple[World, Guest, Gues
     assert arrives([{"direction": "ingress", "ethertype": "IPv4", "remote_ip_prefix": f"{client.addresses[4]}/32"}])
     assert not arrives([{"direction": "ingress", "ethertype": "IPv4", "remote_ip_prefix": "10.0.0.99/32"}])
     assert not arrives([{"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}])
+
+
+def test_sctp_is_let_in_by_its_number_and_not_by_ports(pair: tuple[World, Guest, Guest, list[str]]) -> None:
+    """Open vSwitch 3.1 follows SCTP by address: the tuple has no ports, so a rule that asks for some lets nothing pass."""
+    world, client, server, (clients, servers, _) = pair
+    world.say("demo", clients, WIDE)
+    any_port = {"direction": "ingress", "ethertype": "IPv4", "protocol": "sctp"}
+    world.say("demo", servers, [any_port])
+    world.join(client, [clients])
+    world.join(server, [servers])
+    world.settle()
+
+    def passes(speaker: Guest, listener: Guest, ports: tuple[int, int], chunk: ScapyPacket) -> bool:
+        with inside(listener.namespace):
+            ear = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+        with inside(speaker.namespace):
+            mouth = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+        with ear, mouth:
+            ear.settimeout(0.7)
+            said = bytes(SCTP(sport=ports[0], dport=ports[1]) / chunk)
+            mouth.sendto(said, (listener.addresses[4], 0))
+            try:
+                return ear.recv(1000)[20:] == said
+            except TimeoutError:
+                return False
+
+    assert not passes(server, client, (5000, 4000), SCTPChunkInit(init_tag=1)), "the client lets nobody in"
+    assert passes(client, server, (4000, 5000), SCTPChunkInit(init_tag=1))
+    assert passes(server, client, (5000, 4000), SCTPChunkInitAck(init_tag=2)), "an answer needs no rule"
+    world.say("demo", servers, [{**any_port, "port_range_min": 5000, "port_range_max": 5000}])
+    world.settle()
+    time.sleep(0.5)
+    assert not passes(client, server, (4000, 5000), SCTPChunkInit(init_tag=1))
 
 
 def test_what_conntrack_calls_invalid_is_dropped_and_counted(pair: tuple[World, Guest, Guest, list[str]]) -> None:
