@@ -23,7 +23,7 @@ class Postgres:
     def __enter__(self) -> "Postgres":
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
         if not found:
-            pytest.skip("Debian's package postgresql is not installed")
+            pytest.fail("Debian's package postgresql is not installed")
         self._programs = found[-1].parent
         self.folder = Path(tempfile.mkdtemp(prefix="unryu-pg-"))
         shutil.chown(self.folder, "postgres")

@@ -58,7 +58,7 @@ def logs(machines: Machines) -> str:
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
     if not any(Path("/usr/lib/postgresql").glob("15/bin/postgres")):
-        pytest.skip("the page is written for PostgreSQL 15 of Debian 12")
+        pytest.fail("the page is written for PostgreSQL 15 of Debian 12")
     with Machines(LINKS) as machines:
         # What the packages' own installation does.
         machines.run("db", "chown postgres: /etc/postgresql /var/lib/postgresql /run/postgresql\n"

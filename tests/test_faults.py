@@ -561,7 +561,7 @@ def ticks(pid: int) -> int:
 def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour forward and two back, for every process of a cloud at once. (Durations go by a clock that no hand moves.)"""
     if not Path(FAKETIME).exists():
-        pytest.skip("Debian's package libfaketime is not installed")
+        pytest.fail("Debian's package libfaketime is not installed")
     clock = tmp_path / "clock"
     clock.write_text("+0")
     # It takes the end of a sleep, which Python tells by the other clock, for a time of day.
