@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, dhcp, failover, flows, groups, scale
+from bench import api, cloud, datapath, dhcp, failover, flows, groups, scale
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
@@ -15,6 +15,7 @@ BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]]
     "api": (api.run, api.show),
     "dhcp": (dhcp.run, dhcp.show),
     "groups": (groups.run, groups.show),
+    "datapath": (datapath.run, datapath.show),
     "failover": (failover.run, failover.show),
     "scale": (scale.run, scale.show),
 }
