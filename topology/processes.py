@@ -107,7 +107,7 @@ def find(cloud: Cloud, process: str | None = None) -> list[Found]:
     found = []
     for pid in _pids():
         try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            environment = _environment(pid).split(b"\0")
             if mark not in environment:
                 continue
             label = next(word[14:].decode() for word in environment if word.startswith(b"UNRYU_PROCESS="))
@@ -115,6 +115,16 @@ def find(cloud: Cloud, process: str | None = None) -> list[Found]:
         except (OSError, StopIteration):
             continue  # ended while we looked, or a zombie: those have no environment
     return [one for one in found if process in (None, one.process)]
+
+
+def _environment(pid: int) -> bytes:
+    """As it was started. Where the kernel just lays out a new program it shows none, for a moment: then once more."""
+    for _ in range(5):
+        if shown := Path(f"/proc/{pid}/environ").read_bytes():
+            return shown
+        Path(f"/proc/{pid}/exe").readlink()  # the kernel's own and zombies have no program: that ends the question
+        time.sleep(0.001)
+    return b""
 
 
 def inside(namespaces: Iterable[str]) -> list[int]:

@@ -101,7 +101,7 @@ def test_whatever_is_killed_comes_back() -> None:
         for name in (*line, "supervisor"):
             os.kill(after[name, None], signal.SIGKILL)
         cloud.unryu("up")
-        assert pids(cloud).keys() >= after.keys()
+        assert eventually(lambda: pids(cloud).keys() >= after.keys())
         assert cloud.pings("vm1", "10.0.0.12")
     assert left(cloud.state) == []
 
