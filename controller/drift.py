@@ -59,7 +59,7 @@ def kept_cookies(said: Sequence[str], features: Iterable[str]) -> list[Cookies]:
         if not (found := re.fullmatch(r"0x([0-9a-f]{1,16})/0x([0-9a-f]{1,16})", words.strip().lower())):
             raise ValueError(f"keep_cookies: {words!r} is no range of cookies; say it as 0xad00000000000000/0xff00000000000000.")
         kept = Cookies(int(found[1], 16), int(found[2], 16))
-        for feature in features:  # its number is the upper 16 bits; of the lower 48 a feature may have any
+        for feature in (*features, LEARNED):  # its number is the upper 16 bits; of the lower 48 a feature may have any
             if not (feature_number(feature) << 48 ^ kept.value) & kept.mask & 0xFFFF << 48:
                 raise ValueError(f"keep_cookies: {words} holds cookies of the feature {feature} "
                                  f"({feature_number(feature):#06x}…): keep another range.")

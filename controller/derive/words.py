@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from controller.flow import Flow
-from controller.flow.words import feature_number
+from controller.flow.words import LEARNED, feature_number
 from controller.picture import Picture, question
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def derives(kind: str, at: Placement) -> Callable[[Derivation], Derivation]:
 
     def declare(derive: Derivation) -> Derivation:
         name = f"{derive.__module__.rpartition('.')[2]}.{derive.__name__}"
-        for other in catalogue.values():
-            if feature_number(other.name) == feature_number(name):
-                raise ValueError(f"the features {other.name} and {name} have one number in cookies: rename one")
+        for other in (*catalogue, LEARNED):  # what switches write by themselves has a number, too
+            if feature_number(other) == feature_number(name):
+                raise ValueError(f"the features {other} and {name} have one number in cookies: rename one")
         catalogue[name] = Feature(name, kind, at, derive)
         return derive
 

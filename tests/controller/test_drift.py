@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 import controller.pusher
 from controller.bootstrap import load_features
-from controller.derive import catalogue
+from controller.derive import catalogue, derives
 from controller.drift import Cookies, difference, following, kept_cookies
 from controller.flow import Flow, cookie
 from controller.hosts import VifReport
@@ -48,6 +48,17 @@ def test_kept_cookies_are_no_features() -> None:
     for words in ("0x6443000000000000/0xffff000000000000", "0x6000000000000000/0xf000000000000000", "0x0/0x0", "0x1/0x1"):
         with pytest.raises(ValueError, match=r"holds cookies of the feature ports.delivery \(0x6443…\)"):
             kept_cookies([words], ["ports.delivery"])
+
+
+def test_nobody_has_the_number_of_what_switches_learn() -> None:
+    def clash53354(record: Any, net: Any, here: Any) -> list[Flow]:  # a name of that number
+        return []
+
+    clash53354.__module__ = "test_drift"
+    with pytest.raises(ValueError, match="features learned and test_drift.clash53354 have one number"):
+        derives("port", at=lambda port, net: [])(clash53354)
+    with pytest.raises(ValueError, match=r"holds cookies of the feature learned \(0x83e6…\)"):
+        kept_cookies(["0x83e6000000000000/0xffff000000000000"], [])
 
 
 @pytest.fixture(scope="module")
