@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, datapath, dhcp, failover, flows, groups, scale
+from bench import api, cloud, datapath, dhcp, failover, flows, groups, restart, scale
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
@@ -17,6 +17,7 @@ BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]]
     "groups": (groups.run, groups.show),
     "datapath": (datapath.run, datapath.show),
     "failover": (failover.run, failover.show),
+    "restart": (restart.run, restart.show),
     "scale": (scale.run, scale.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"

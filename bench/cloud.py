@@ -70,6 +70,35 @@ def memory(cloud: Lab) -> dict[str, float]:
     return weights
 
 
+def guest(host: str, name: str, mac: str, address: str, neighbour: tuple[str, str] | None) -> str:
+    """A namespace with its link ready; only the row in OVSDB is missing. The neighbour is known, so that no lost ARP
+    request, which the kernel repeats after a second, is taken for slowness."""
+    guest = f"{host}-{name}"
+    command("ip", "netns", "add", guest)
+    command("ip", "-n", host, "link", "add", f"t-{name}", "type", "veth", "peer", "name", "eth0", "netns", guest)
+    # As our agent and libvirt do it: the host's own stack has no business on a guest's tap.
+    command("ip", "netns", "exec", host, "sysctl", "-qw", f"net.ipv6.conf.t-{name}.disable_ipv6=1")
+    command("ip", "-n", host, "link", "set", f"t-{name}", "up")
+    command("ip", "-n", guest, "link", "set", "eth0", "address", mac, "up")
+    command("ip", "netns", "exec", guest, "ethtool", "-K", "eth0", "tx", "off")
+    command("ip", "-n", guest, "addr", "add", address, "dev", "eth0")
+    if neighbour:
+        command("ip", "-n", guest, "neigh", "add", neighbour[0], "lladdr", neighbour[1], "dev", "eth0")
+    return guest
+
+
+def row(name: str, bridge: str, ids: dict[str, str]) -> list[dict[str, Any]]:
+    """What puts a guest's link on a bridge: as many together as one likes."""
+    interface, port = f"i_{name}", f"p_{name}"
+    return [
+        {"op": "insert", "table": "Interface", "uuid-name": interface, "row": {
+            "name": f"t-{name}", "external_ids": ["map", list(ids.items())]}},
+        {"op": "insert", "table": "Port", "uuid-name": port, "row": {
+            "name": f"t-{name}", "interfaces": ["named-uuid", interface]}},
+        {"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
+         "mutations": [["ports", "insert", ["named-uuid", port]]]}]
+
+
 class FirstAnswer(threading.Thread):
     """Pings from a namespace every half millisecond until one is answered. (`ping -i 0.001` sends in lumps of 10 ms.)"""
 
@@ -131,19 +160,7 @@ class Plugs:
         command("ovs-vsctl", f"--db=unix:{self.cloud.state}/hosts/h2/db.sock", *words)
 
     def _guest(self, name: str, mac: str, address: str, neighbour: tuple[str, str] | None) -> None:
-        """A namespace with its link ready; only the row in OVSDB is missing. The neighbour is known, so that no lost ARP
-        request, which the kernel repeats after a second, is taken for slowness."""
-        guest = f"{self.namespace}-{name}"
-        command("ip", "netns", "add", guest)
-        command("ip", "-n", self.namespace, "link", "add", f"t-{name}", "type", "veth", "peer", "name", "eth0", "netns", guest)
-        # As our agent and libvirt do it: the host's own stack has no business on a guest's tap.
-        command("ip", "netns", "exec", self.namespace, "sysctl", "-qw", f"net.ipv6.conf.t-{name}.disable_ipv6=1")
-        command("ip", "-n", self.namespace, "link", "set", f"t-{name}", "up")
-        command("ip", "-n", guest, "link", "set", "eth0", "address", mac, "up")
-        command("ip", "netns", "exec", guest, "ethtool", "-K", "eth0", "tx", "off")
-        command("ip", "-n", guest, "addr", "add", address, "dev", "eth0")
-        if neighbour:
-            command("ip", "-n", guest, "neigh", "add", neighbour[0], "lladdr", neighbour[1], "dev", "eth0")
+        guest(self.namespace, name, mac, address, neighbour)
 
     def round(self, number: int) -> tuple[dict[str, float], dict[str, float]]:
         """Milliseconds to commit, ofport and first answer: ours, and the floor."""
@@ -179,13 +196,7 @@ class Plugs:
         time.sleep(0.05)
         began = time.perf_counter()
         first()
-        self.ovsdb.transact(
-            {"op": "insert", "table": "Interface", "uuid-name": "i", "row": {
-                "name": f"t-{name}", "external_ids": ["map", list(ids.items())]}},
-            {"op": "insert", "table": "Port", "uuid-name": "p", "row": {
-                "name": f"t-{name}", "interfaces": ["named-uuid", "i"]}},
-            {"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
-             "mutations": [["ports", "insert", ["named-uuid", "p"]]]})
+        self.ovsdb.transact(*row(name, bridge, ids))
         committed = time.perf_counter()
         self.ovsdb.wait(lambda tables: any(row["name"] == f"t-{name}" and row["ofport"]
                                            for row in tables["Interface"].values()), 5)
