@@ -97,7 +97,7 @@ def play(demo: Demo) -> None:
 
 def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # not by way of SIGINT: who starts us behind `&` has that ignored
     demo = Demo(Path(tempfile.mkdtemp(prefix="unryu-demo-")), console)
     code = 1
     try:
@@ -108,7 +108,8 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\n[bold red]Interrupted.[/]")
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # cleaning is the one thing that must not be interrupted
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # cleaning is the one thing that must not be interrupted
         try:
             demo.step("Nothing is left", "unryu down")
         except Failed as failure:
