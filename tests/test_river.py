@@ -213,28 +213,19 @@ def test_a_tagged_frame_from_a_guest_names_no_network(river: River) -> None:
     assert eventually(lambda: refused() == before + 1)
 
 
-def test_the_unmodified_client_does_every_verb(cloud: RunningCloud) -> None:
-    """`openstack network|subnet|port create/list/show/set/delete`, `catalog list`, `token issue`."""
+def test_the_unmodified_client(cloud: RunningCloud) -> None:
+    """The command itself, a process each time; every verb of every noun is in test_clients.py, which starts it once."""
     name = f"net-{uuid.uuid4().hex[:6]}"
     types = {service["Type"] for service in cloud.openstack_json("catalog", "list")}
     assert {"identity", "network"} <= types
     assert cloud.openstack_json("token", "issue")["project_id"]
     made = cloud.openstack_json("network", "create", name, "--description", "a river")
     assert made["name"] == name and made["mtu"] == 1450
-    subnet = cloud.openstack_json("subnet", "create", f"{name}-4", "--network", name, "--subnet-range", "10.8.0.0/24",
-                                  "--allocation-pool", "start=10.8.0.10,end=10.8.0.20", "--dns-nameserver", "9.9.9.9")
-    assert subnet["allocation_pools"] == [{"start": "10.8.0.10", "end": "10.8.0.20"}]
-    port = cloud.openstack_json("port", "create", f"{name}-p", "--network", name, "--fixed-ip", f"subnet={name}-4")
-    assert 10 <= int(port["fixed_ips"][0]["ip_address"].rpartition(".")[2]) <= 20 and port["status"] == "DOWN"
-    for noun, item in (("network", name), ("subnet", f"{name}-4"), ("port", f"{name}-p")):
-        assert item in [row["Name"] for row in cloud.openstack_json(noun, "list")]
-        assert cloud.openstack_json(noun, "show", item)["name"] == item
-        cloud.openstack(noun, "set", "--name", f"{item}-x", item)
-        assert cloud.openstack_json(noun, "show", f"{item}-x")["revision_number"] == 1
-        assert item not in cloud.openstack(noun, "list", project="alt"), "another project's"
-    for noun, item in (("port", f"{name}-p-x"), ("subnet", f"{name}-4-x"), ("network", f"{name}-x")):
-        cloud.openstack(noun, "delete", item)
-        assert item not in cloud.openstack(noun, "list")
+    cloud.openstack("network", "set", "--name", f"{name}-x", name)
+    assert cloud.openstack_json("network", "show", f"{name}-x")["revision_number"] == 1
+    assert f"{name}-x" not in cloud.openstack("network", "list", project="alt"), "another project's"
+    cloud.openstack("network", "delete", f"{name}-x")
+    assert f"{name}-x" not in cloud.openstack("network", "list")
     agents = cloud.openstack_json("network", "agent", "list", project="admin")
     assert {(a["Host"], a["Alive"]) for a in agents} == {("h1", True), ("h2", True)}
     refusal = cloud.run(str(BIN / "openstack"), "network", "create", "x", "--share", check=False, OS_CLOUD="unryu",
