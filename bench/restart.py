@@ -200,6 +200,8 @@ class Crowd:
         for space in spaces:
             command("ip", "netns", "del", space)
         self.large.settle()
+        # An address may come again in a later round, with another MAC: what the one asked remembers is not what is measured.
+        self.large.lab.unryu("lab", "exec", "peer", "--", "ip", "neigh", "flush", "dev", "eth0")
         return took
 
     def close(self) -> None:
