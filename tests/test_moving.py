@@ -1,9 +1,11 @@
 """Addresses that move between guests: by announcement, across hosts, the controller dead or alive, among who may hold them."""
 
+import itertools
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +24,10 @@ from tests.clouds import RunningCloud, eventually
 pytestmark = pytest.mark.system
 
 VIP, VIP6, VMAC = "10.67.0.100", "fd67::100", "00:00:5e:00:01:07"
+VMAC6 = "00:00:5e:00:02:07"
 LEARNED = re.compile(r"table=6[12],.* priority=100,")
+FLOW = re.compile(r"cookie=(?P<cookie>\w+), duration=(?P<age>[\d.]+)s, table=(?P<table>\d+), n_packets=\d+, n_bytes=\d+, "
+                  r"(?P<rest>.*)")
 
 
 @dataclass
@@ -92,6 +97,22 @@ def learned(cloud: RunningCloud) -> list[str]:
             and ("load" in line or "set_field" in line) and "resubmit" not in line]
 
 
+def ages(cloud: RunningCloud) -> dict[tuple[str, str], float]:
+    """How long each learned flow has been there: one that was taken away and learned again is young."""
+    found = ((line.split()[0], FLOW.search(line)) for line in learned(cloud))
+    return {(host, flow["cookie"]): float(flow["age"]) for host, flow in found if flow}
+
+
+def teach_anew(cloud: RunningCloud) -> int:
+    """Every flow that teaches is added once more in its own place; how many there are."""
+    teachers = [(host, bridge, flow) for host in ("h1", "h2") for bridge in ("br-int", "br-tun")
+                for flow in map(FLOW.search, cloud.ofctl(host, "dump-flows", bridge).splitlines())
+                if flow and "learn(" in flow["rest"]]
+    for host, bridge, flow in teachers:
+        cloud.ofctl(host, "add-flow", bridge, f"cookie={flow['cookie']},table={flow['table']},{flow['rest']}")
+    return len(teachers)
+
+
 def test_a_mac_is_where_it_was_announced_last_and_only_among_who_may_hold_it(scene: Scene) -> None:
     cloud = scene.cloud
     allow(scene, {"ip_address": VIP, "mac_address": VMAC}, {"ip_address": VIP6, "mac_address": VMAC})
@@ -114,22 +135,67 @@ def test_a_mac_is_where_it_was_announced_last_and_only_among_who_may_hold_it(sce
                       Ether(src=VMAC, dst=ALL) / ARP(op=2, hwsrc=VMAC, psrc=scene.thief.four, pdst=scene.thief.four)])
     assert heard_by(scene) == ["one"]
     # A controller that begins anew leaves alone what was learned.
-    before = learned(cloud)
+    before = ages(cloud)
     assert before
     old = cloud.pid("controller")
     assert old
     os.kill(old, signal.SIGKILL)
     assert eventually(lambda: cloud.pid("controller") not in (None, old))
     assert eventually(lambda: all(s["connected"] and s["realised"] == s["wanted"] for s in cloud.status()["switches"]), 20)
-    assert heard_by(scene) == ["one"] and len(learned(cloud)) == len(before)
+    after = ages(cloud)
+    assert after.keys() == before.keys() and all(after[flow] > before[flow] for flow in before), (before, after)
+    assert teach_anew(cloud)
+    again = ages(cloud)
+    assert again.keys() == after.keys() and all(again[flow] > after[flow] for flow in after), (after, again)
+    assert heard_by(scene) == ["one"]
     log = Path(cloud.state / "log" / "controller.log").read_text()
     assert "a flow that nobody wants" not in log
-    allow(scene)
-    assert eventually(lambda: not learned(cloud)), learned(cloud)
-    assert heard_by(scene) == []
+    # The pair is withdrawn, and its holder says it again and again: nothing of it comes out, nothing is learned.
+    talk = threading.Thread(target=scene.one.send, args=([garp(VMAC)] * 600,))
+    talk.start()
+    try:
+        allow(scene)
+        assert eventually(lambda: not learned(cloud)), learned(cloud)
+        assert heard_by(scene) == [] and not learned(cloud)
+        assert talk.is_alive(), "it was silent before we looked"
+    finally:
+        talk.join()
 
 
-def keepalived(scene: Scene, guest: Guest, folder: Path, priority: int, vmac: bool) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class Move:
+    """How keepalived holds the address, how its holder goes, and what is with the controller meanwhile."""
+
+    vmac: bool
+    six: bool
+    death: str
+    controller: str
+
+    @property
+    def vip(self) -> str:
+        return VIP6 if self.six else VIP
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.vip}/{64 if self.six else 24}"
+
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        mac = VMAC6 if self.six else VMAC
+        return [{"ip_address": self.vip}, *([{"ip_address": self.vip, "mac_address": mac}] if self.vmac else [])]
+
+    def __str__(self) -> str:
+        return (f"{'a MAC of its own' if self.vmac else 'own MAC'}, IPv{6 if self.six else 4}, {self.death}, "
+                f"controller {self.controller}")
+
+
+DEATHS = ("stopped", "both killed", "link down")
+MOVES = [Move(*chosen) for chosen in itertools.product((False, True), (False, True), DEATHS, ("alive", "frozen", "killed"))]
+if os.environ.get("UNRYU_MOVES") != "all":
+    MOVES = [Move(False, False, "both killed", "killed"), Move(True, True, "link down", "frozen")]
+
+
+def keepalived(guest: Guest, folder: Path, priority: int, move: Move) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
     (folder / "keepalived.conf").write_text(f"""
 global_defs {{ router_id {guest.name} }}
@@ -140,52 +206,91 @@ vrrp_instance v {{
   priority {priority}
   version 3
   advert_int 0.2
-  {"use_vmac vrrp.7" if vmac else ""}
-  {"vmac_xmit_base" if vmac else ""}
-  virtual_ipaddress {{ {VIP}/24 }}
+  {"use_vmac vrrp.7" if move.vmac else ""}
+  {"vmac_xmit_base" if move.vmac else ""}
+  virtual_ipaddress {{ {move.prefix} }}
 }}
 """)
     words = ["ip", "netns", "exec", guest.namespace, "keepalived", "--dont-fork", "--log-console", "--vrrp",
              "-f", str(folder / "keepalived.conf"), "-p", str(folder / "pid"), "-r", str(folder / "vrrp.pid")]
-    return subprocess.Popen(words, stdout=(folder / "log").open("wb"), stderr=subprocess.STDOUT)
+    return subprocess.Popen(words, stdout=(folder / "log").open("ab"), stderr=subprocess.STDOUT)
 
 
-@pytest.mark.parametrize("vmac", [False, True], ids=["own MAC", "a MAC of its own"])
-def test_keepalived_moves_its_address_across_hosts(scene: Scene, vmac: bool, tmp_path: Path) -> None:
-    """Under a 10 ms ping, the controller frozen: its holder dies on one host, and it is on the other. With a MAC of its own
-    keepalived announces and hears under that, and the guest's own routes answer under the port's: it takes both pairs."""
-    cloud = scene.cloud
-    allow(scene, {"ip_address": VIP}, *([{"ip_address": VIP, "mac_address": VMAC}] if vmac else []))
+def kill(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Both at once: its child would say good-bye if it saw its parent die, and the parent would start another."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGSTOP)
+        if (child := folder / "vrrp.pid").exists():
+            os.kill(int(child.read_text()), signal.SIGKILL)
+        process.kill()
+    process.wait()
+    for name in ("pid", "vrrp.pid"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def bury(scene: Scene, guest: Guest, move: Move) -> None:
+    """What a killed keepalived leaves behind."""
+    for leftover in (("addr", "del", move.prefix, "dev", "eth0"), ("link", "del", "vrrp.7"), ("link", "set", "eth0", "up")):
+        scene.cloud.run("ip", "-n", guest.namespace, *leftover, check=False)
+
+
+def gap(said: list[float], since: float, until: float) -> float:
+    """The longest silence between two answers in this time."""
+    heard = [at for at in said if since <= at <= until]
+    assert heard and heard[-1] > until - 1, "it does not answer any more"
+    return max(b - a for a, b in itertools.pairwise([since, *heard]))
+
+
+@pytest.mark.parametrize("move", MOVES, ids=str)
+def test_keepalived_moves_its_address_across_hosts_and_back(scene: Scene, move: Move, tmp_path: Path) -> None:
+    """Under a 10 ms ping. With a MAC of its own keepalived announces and hears under that, and the guest's own routes answer
+    under the port's: it takes both pairs."""
+    cloud, one, two = scene.cloud, tmp_path / "one", tmp_path / "two"
+    allow(scene, *move.pairs)
     controller = cloud.pid("controller")
     assert controller
-    first = keepalived(scene, scene.one, tmp_path / "one", 150, vmac)
-    second = keepalived(scene, scene.two, tmp_path / "two", 100, vmac)
-    os.kill(controller, signal.SIGSTOP)
+    first, second = keepalived(scene.one, one, 150, move), keepalived(scene.two, two, 100, move)
     ping = None
     try:
-        words = ["ip", "netns", "exec", scene.client.namespace]
-        once = [*words, "ping", "-c1", "-W1", VIP]
+        words = ["ip", "netns", "exec", scene.client.namespace, "ping"]
+        once = [*words, "-c1", "-W1", move.vip]
         assert eventually(lambda: not subprocess.run(once, capture_output=True, check=False).returncode, 20), "".join(
-            (tmp_path / name / "log").read_text() for name in ("one", "two"))
+            (folder / "log").read_text() for folder in (one, two))
+        if move.controller != "alive":
+            os.kill(controller, signal.SIGSTOP if move.controller == "frozen" else signal.SIGKILL)
+        ping = subprocess.Popen([*words, "-D", "-i", "0.01", move.vip], stdout=subprocess.PIPE, text=True)
         time.sleep(1)
-        ping = subprocess.Popen([*words, "ping", "-D", "-i", "0.01", VIP], stdout=subprocess.PIPE, text=True)
-        time.sleep(1)
-        first.kill()
-        first.wait()
-        subprocess.run(["ip", "netns", "exec", scene.one.namespace, "ip", "link", "set", "eth0", "down"], check=True)
+        away = time.time()
+        if move.death == "stopped":
+            first.terminate()
+            first.wait()
+        elif move.death == "both killed":
+            kill(first, one)
+        else:
+            cloud.run("ip", "-n", scene.one.namespace, "link", "set", "eth0", "down")
+        time.sleep(2)
+        back = time.time()
+        kill(first, one)
+        bury(scene, scene.one, move)
+        first = keepalived(scene.one, one, 150, move)
         time.sleep(3)
-        subprocess.run(["ip", "netns", "exec", scene.one.namespace, "ip", "link", "set", "eth0", "up"], check=False)
+        end = time.time()
         ping.send_signal(signal.SIGINT)
         said = ping.communicate(timeout=10)[0]
     finally:
-        os.kill(controller, signal.SIGCONT)
-        for process in (first, second, *([ping] if ping else [])):
-            process.kill()
-            process.wait()
-        for guest in (scene.one, scene.two):  # what a killed keepalived leaves behind
-            for leftover in (("addr", "del", f"{VIP}/24", "dev", "eth0"), ("link", "del", "vrrp.7")):
-                cloud.run("ip", "-n", guest.namespace, *leftover, check=False)
-    answered = [float(at) for at in re.findall(r"^\[([\d.]+)\].*ttl", said, re.MULTILINE)]
-    gap = max(b - a for a, b in zip(answered, answered[1:], strict=False))
-    print(f"gap {gap * 1000:.0f} ms (VMAC: {vmac})")
-    assert answered[-1] - answered[0] > 3 and gap < 5, (tmp_path / "two" / "log").read_text()
+        if move.controller == "frozen":
+            os.kill(controller, signal.SIGCONT)
+        for process, folder in ((first, one), (second, two)):
+            kill(process, folder)
+        if ping:
+            ping.kill()
+            ping.wait()
+        for guest in (scene.one, scene.two):
+            bury(scene, guest, move)
+        if move.controller == "killed":
+            assert eventually(lambda: cloud.pid("controller") not in (None, controller))
+    answered = [float(at) for at in re.findall(r"^\[([\d.]+)\].*(?:ttl|hlim)", said, re.MULTILINE)]
+    gone, returned = gap(answered, away, back), gap(answered, back, end)
+    print(f"{move}: away {gone * 1000:.0f} ms, back {returned * 1000:.0f} ms")
+    assert "Entering MASTER" in (two / "log").read_text() and (one / "log").read_text().count("Entering MASTER") == 2
+    assert gone < 5 and returned < 5, (two / "log").read_text()
