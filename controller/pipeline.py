@@ -17,10 +17,14 @@ INBOUND = Reg("inbound", 0, 17, 1)
 UNTRACKED = Reg("untracked", 0, 18, 1)
 STRANGER = Reg("stranger", 0, 19, 1)
 KNOWN = Reg("known", 0, 20, 1)
+FROM_WIRE = Reg("from_wire", 0, 21, 1)
+OWNED = Reg("owned", 0, 22, 1)  # by this host, which alone answers for it on a wire
+TOO_LARGE = Reg("too_large", 0, 23, 1)
 OUT_PORT = Reg("out_port", 1, 0, 16)
 CHUNK = Reg("chunk", 1, 16, 9)
 POLICY = Reg("policy", 2, 0, 64)
 PEER_MAC, PEER_POLICY = Reg("peer_mac", 4, 0, 48), Reg("peer_policy", 8, 0, 64)
+ROUTER = Reg("router", 6, 0, 16)
 CLAIMED_MAC = Reg("claimed_mac", 10, 0, 48)
 ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see controller/addresses.py
 NETWORK_VID, NETWORK_PCP = NETWORK.of[0:12], NETWORK.of[12:15]
@@ -38,14 +42,16 @@ ADVERTISE = Table("br-int", 25, "advertise", "What does the neighbour advertisem
 TRACK = Table("br-int", 30, "track", "Whose connection is it, if groups judge it at all?", next=("verdict", "rules"),
               miss="commit")
 VERDICT = Table("br-int", 35, "verdict", "By the rules of which direction is its connection judged?", next=("rules",))
-RULES = Table("br-int", 40, "rules", "Does a rule let it pass, whoever is at the other end?", next=("whose", "members", "commit"))
+RULES = Table("br-int", 40, "rules", "Does a rule let it pass, whoever is at the other end?",
+              next=("whose", "joined", "members", "commit"))
 # Asked by resubmit, as a subroutine: it only loads registers.
 WHOSE = Table("br-int", 45, "whose", "Whose address is it: of which MAC, in which groups?")
+JOINED = Table("br-int", 48, "joined", "In which network that a router joins to this one is that address?", next=("whose",))
 MEMBERS = Table("br-int", 50, "members", "Does a rule let members of those groups pass?", next=("commit",))
 COMMIT = Table("br-int", 55, "commit", "Is its connection new, and where does it go on?", next=("l2", "output"))
 HEARD = Table("br-int", 58, "heard", "Does it say that a MAC is on another host now?")
 L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?",
-           next=("track", "output", "overlay", "moved", "holder", "ask", "flood"), miss="open")
+           next=("track", "output", "overlay", "moved", "holder", "ask", "flood", "entry", "route", "exit"), miss="open")
 MOVED = Table("br-int", 61, "moved", "Out of which port was a MAC that moves announced last?", learned=True)
 HOLDER = Table("br-int", 62, "holder", "Which port that may hold that MAC is it for?", next=("track", "output", "overlay"))
 ASK = Table("br-int", 64, "ask", "Who may hold an address that we do not know?", next=("track", "output", "ask", "open"),
@@ -57,6 +63,17 @@ FLOOD = Table("br-int", 68, "flood", "Who hears what is for everybody?", next=("
 OVERLAY = Table("br-int", 70, "overlay", "How does it cross to br-tun?")
 OUTPUT = Table("br-int", 80, "output", "Out of which port?")
 
+# Behind l2, what is addressed to a router; each way ends in another question to l2, by resubmit.
+ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or for whom SNAT spoke?",
+              next=("l2", "returned", "route"))
+RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route"))
+ROUTE = Table("br-int", 94, "route", "Which way is its destination?", next=("whose", "l2", "exit", "neighbour"))
+EXIT = Table("br-int", 96, "exit", "Under which address, and from which host, does it leave?", next=("l2", "uplink"))
+UPLINK = Table("br-int", 98, "uplink", "Which is the next hop outside?", next=("whose", "neighbour"))
+NEIGHBOUR = Table("br-int", 100, "neighbour", "Which MAC has the next hop?", next=("l2", "next_hops", "resolved"))
+NEXT_HOPS = Table("br-int", 102, "next_hops", "Which MAC did a next hop outside say that it has?", learned=True)
+RESOLVED = Table("br-int", 104, "resolved", "Do we know it now, or is the agent to ask?", next=("l2",))
+
 # br-tun: network numbers inside, VNIs outside.
 ORIGIN = Table("br-tun", 0, "origin", "From br-int, or from a VTEP that is a host of ours?", next=("arrive", "depart"))
 ARRIVE = Table("br-tun", 20, "arrive", "Which network is this VNI?", next=("inward",))
@@ -67,17 +84,20 @@ VTEP = Table("br-tun", 62, "vtep", "From behind which VTEP was a MAC that moves 
 # br-ex: the provider wire.
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
-TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, MEMBERS, COMMIT, HEARD, L2,
-          MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, OUTPUT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
+TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT, HEARD,
+          L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, OUTPUT, ENTRY, RETURNED, ROUTE, EXIT, UPLINK, NEIGHBOUR, NEXT_HOPS,
+          RESOLVED, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
-REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY,
-             CLAIMED_MAC, ADDRESS)
+REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, OUT_PORT, CHUNK,
+             POLICY, PEER_MAC, PEER_POLICY, ROUTER, CLAIMED_MAC, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"
 
-# A conntrack zone in which nothing is ever remembered. Those of ports are their ofports, which begin at 100.
+# Conntrack zones: one in which nothing is ever remembered; those of ports are their ofports, 100 to 0x7fff; those of
+# routers their numbers and this.
 NOBODYS_ZONE = 1
+ROUTERS_ZONES = 0x8000
 
 # Priorities within a table. Prefixes stand at FALLBACK and the number of their bits (of 128): below SPECIAL.
 MISS = 0
