@@ -1,5 +1,6 @@
 """What all tests may ask for."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,6 @@ from tests.clouds import RunningCloud
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[RunningCloud]:
-    """One cloud of two hosts for all who leave it as they found it; who breaks things raises a cloud of its own."""
-    with RunningCloud(hosts=2) as running:
+    """One cloud for all who leave it as they found it; who breaks things raises a cloud of its own."""
+    with RunningCloud(hosts=int(os.environ.get("UNRYU_HOSTS", "2"))) as running:
         yield running

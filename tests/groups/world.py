@@ -1,5 +1,6 @@
-"""Three tenants with the same addresses, four guests each, on two hosts; and what they say to each other."""
+"""Three tenants with the same addresses, four guests each, on all hosts; and what they say to each other."""
 
+import random
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,12 @@ class World:
     guests: list[Guest]
     rules: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Group → rules, as they were sent."""
+
+    def scatter(self, choose: random.Random) -> None:
+        """Every guest to some host, as if it had always been there."""
+        for guest in self.guests:
+            self.cloud.unplug(guest.name)
+            self.cloud.plug(guest.port, f"h{choose.randint(1, self.cloud.hosts)}", guest.name, "--static")
 
     def settle(self) -> None:
         """Until both hosts hold what was last said."""
