@@ -38,6 +38,7 @@ from controller.flow import (
     NEW,
     RPL,
     SCTP_DST,
+    SCTP_SRC,
     TCP_DST,
     TRK,
     UDP_DST,
@@ -208,6 +209,9 @@ def _tracked_ports(rule: Any, protocol: int | None, pings: bool) -> Iterator[Ter
     low, high = rule.port_range_min, rule.port_range_max
     if pings:  # conntrack keeps the type and the code where others have their ports
         yield (CT_TP_SRC == low if low is not None else ()) + (CT_TP_DST == high if high is not None else ())
+    elif protocol == SCTP and low is not None:  # conntrack follows it by address, so each packet says its ports itself
+        for reply, end in ((0, SCTP_DST), (1, SCTP_SRC)):
+            yield from ((RPL == reply) + (IP_PROTO == SCTP) + (end.masked(*part) if part else ()) for part in ranges(low, high))
     elif protocol in DESTINATION_PORT:
         yield from (CT_TP_DST.masked(*part) if part else () for part in ranges(low, high))
     elif low is None:  # the ports of DCCP and UDP-Lite are beyond Open vSwitch: a rule that asks for some lets nothing pass

@@ -265,8 +265,9 @@ def test_protocols_that_conntrack_does_not_follow(pair: tuple[World, Guest, Gues
     assert not arrives([{"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}])
 
 
-def test_sctp_is_let_in_by_its_number_and_not_by_ports(pair: tuple[World, Guest, Guest, list[str]]) -> None:
-    """Open vSwitch 3.1 follows SCTP by address: the tuple has no ports, so a rule that asks for some lets nothing pass."""
+def test_sctp_is_let_in_by_its_number_and_by_the_ports_that_each_packet_says(
+        pair: tuple[World, Guest, Guest, list[str]]) -> None:
+    """Open vSwitch 3.1 follows SCTP by address: the tuple has no ports."""
     world, client, server, (clients, servers, _) = pair
     world.say("demo", clients, WIDE)
     any_port = {"direction": "ingress", "ethertype": "IPv4", "protocol": "sctp"}
@@ -292,10 +293,14 @@ def test_sctp_is_let_in_by_its_number_and_not_by_ports(pair: tuple[World, Guest,
     assert not passes(server, client, (5000, 4000), SCTPChunkInit(init_tag=1)), "the client lets nobody in"
     assert passes(client, server, (4000, 5000), SCTPChunkInit(init_tag=1))
     assert passes(server, client, (5000, 4000), SCTPChunkInitAck(init_tag=2)), "an answer needs no rule"
-    world.say("demo", servers, [{**any_port, "port_range_min": 5000, "port_range_max": 5000}])
+    world.say("demo", servers, [{**any_port, "port_range_min": 5000, "port_range_max": 5002}])
     world.settle()
     time.sleep(0.5)
-    assert not passes(client, server, (4000, 5000), SCTPChunkInit(init_tag=1))
+    assert not passes(client, server, (4000, 6000), SCTPChunkInit(init_tag=1))
+    assert passes(client, server, (4000, 5002), SCTPChunkInit(init_tag=1))
+    assert passes(server, client, (5002, 4000), SCTPChunkInitAck(init_tag=2))
+    assert not passes(client, server, (4000, 6000), SCTPChunkInit(init_tag=1)), "whatever else they say to each other"
+    assert not passes(server, client, (6000, 4000), SCTPChunkInit(init_tag=1))
 
 
 def test_what_conntrack_calls_invalid_is_dropped_and_counted(pair: tuple[World, Guest, Guest, list[str]]) -> None:
