@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from controller.derive import Entry
 from controller.flow import Flow
-from controller.flow.words import LEARNED, cookie, feature_number
+from controller.flow.words import LEARNED, REMEMBERED, cookie, feature_number
 from controller.openflow.wire import Installed
 from controller.pipeline import LEARNED_TABLES
 
@@ -75,7 +75,7 @@ def left_alone(kept: Sequence[Cookies]) -> LeftAlone:
 
     def judge(installed: Installed) -> bool:
         flow = installed.flow
-        learned = (flow.bridge, flow.table) in LEARNED_TABLES and installed.cookie == cookie(LEARNED, flow)
+        learned = (flow.bridge, flow.table) in LEARNED_TABLES and installed.cookie in (cookie(LEARNED, flow), REMEMBERED)
         return learned or any(installed.cookie in cookies for cookies in kept)
 
     return judge

@@ -160,6 +160,8 @@ def _action(kind: int, action: bytes, tables: dict[int, str]) -> str | None:
         return f"push_vlan:{int.from_bytes(action[4:6], 'big'):#x}"
     if kind == 18:
         return "pop_vlan"
+    if kind == 24:
+        return "dec_ttl"
     if kind == 25 and len(action) >= 8:
         header = int.from_bytes(action[4:8], "big")
         field = _BY_OXM.get(header >> 9)
@@ -174,7 +176,7 @@ def _nicira_action(action: bytes, tables: dict[int, str]) -> str | None:
     kind = int.from_bytes(action[8:10], "big")
     if kind == 14:
         return f"resubmit(,{tables.get(action[12], action[12])})" if action[10:12] == b"\xff\xf8" else None
-    if kind == 16 and len(action) >= 32:
+    if kind in (16, 45) and len(action) >= 32:
         return _learn(action, tables)
     if kind == 34:
         clause, clauses, number = unpack_from(">BBI", action, 10)
@@ -183,6 +185,9 @@ def _nicira_action(action: bytes, tables: dict[int, str]) -> str | None:
         return None
     if kind == 35:
         return _ct(action, tables)
+    if kind == 49:
+        length, first, header = unpack_from(">HHI", action, 10)
+        return f"check_pkt_larger({length})->{_bits(header, first, 1)}"
     if kind == 6:
         width, source_first, first, source, destination = unpack_from(">HHHII", action, 10)
         return f"move:{_bits(source, source_first, width)}->{_bits(destination, first, width)}"
@@ -205,26 +210,35 @@ def _ct(action: bytes, tables: dict[int, str]) -> str:
 
 
 def _learn(action: bytes, tables: dict[int, str]) -> str | None:
-    """Only with what our own word says: values, no timeouts."""
-    timeouts, priority, cookie, flags, table = unpack_from(">IHQHB", action, 10)
-    words = [f"table={tables.get(table, table)}", f"priority={priority}", "delete_learned", f"cookie={cookie:#x}"]
-    if timeouts or flags != 2:
+    """Only with what our own words say."""
+    idle, hard, priority, cookie, flags, table, fin = unpack_from(">HHHQHBxI", action, 10)
+    second = action[9] == 45
+    limit, result = unpack_from(">II", action, 32) if second and len(action) >= 40 else (0, 0)
+    if idle or fin or result or flags != 2 or second and len(action) < 40:
         return None
-    at = 32
+    words = [f"table={tables.get(table, table)}", *([f"hard_timeout={hard}"] if hard else []), f"priority={priority}",
+             "delete_learned", f"cookie={cookie:#x}", *([f"limit={limit}"] if limit else [])]
+    at = 40 if second else 32
     while at + 2 <= len(action) and (header := int.from_bytes(action[at:at + 2], "big")):
         width = header & 0x7FF
-        size = (width + 15) // 16 * 2
-        if header & ~0xFFF != 1 << 13 or at + 8 + size > len(action):
+        literal, loads = header & 1 << 13, header & 1 << 11
+        size = (width + 15) // 16 * 2 if literal else 6
+        if header & ~0x2FFF or at + 8 + size > len(action):
             return None
-        value = int.from_bytes(action[at + 2:at + 2 + size], "big")
+        said = action[at + 2:at + 2 + size]
         to, first = unpack_from(">IH", action, at + 2 + size)
-        field = BY_NXM.get(to >> 9)
-        if header & 1 << 11:
-            words.append(f"load:{value:#x}->{_bits(to, first, width)}")
-        elif field and (first, width) == (0, field.bits):
+        field, place, value = BY_NXM.get(to >> 9), _bits(to, first, width), int.from_bytes(said, "big")
+        whole = field is not None and (first, width) == (0, field.bits)
+        origin, start = unpack_from(">IH", said) if not literal else (0, 0)
+        source = f"{value:#x}" if literal else _bits(origin, start, width)
+        if loads:
+            words.append(f"load:{source}->{place}")
+        elif not literal and source == place:
+            words.append(place)
+        elif literal and field and whole:
             words.append(f"{field.name}={field.kind.text(value)}")
         else:
-            words.append(f"{_bits(to, first, width)}={value:#x}")
+            words.append(f"{place}={source}")
         at += 8 + size
     return f"learn({','.join(words)})"
 

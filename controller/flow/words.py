@@ -33,6 +33,10 @@ _CT = Struct(">HHIHHIHB5x").pack
 _LEARN = Struct(">HHIHHHHQHB5x").pack
 _LEARN_TO = Struct(">IH").pack
 _LOADED = Struct(">10xHIQ").unpack
+_LEARN2 = Struct(">HHIHHHHQHBxHHIHH").pack
+_LEARN_FROM = Struct(">HIHIH").pack
+_PACKET_LARGER = Struct(">HHIHHHI6x").pack
+_DEC_TTL = Struct(">HH4x").pack
 _CONJUNCTION = Struct(">HHIHBBI").pack
 _GOTO = Struct(">HHB3x").pack
 _APPLY = Struct(">HH4x").pack
@@ -146,6 +150,18 @@ def pop_vlan() -> bytes:
     return _POP_VLAN(18, 8)
 
 
+def dec_ttl() -> bytes:
+    """One hop less. What had its last one goes nowhere from here, unseen: ask for TTLs 0 and 1 before."""
+    return _DEC_TTL(24, 8)
+
+
+def larger(length: int, into: Bits) -> bytes:
+    """Write 1 there where the frame (its Ethernet header counted) is longer than that, or else 0."""
+    if into.width != 1:
+        raise ValueError(f"check_pkt_larger writes one bit, not the {into.width} of {into}")
+    return _PACKET_LARGER(0xFFFF, 24, _VENDOR, 49, length, into.first, into.of.nxm)
+
+
 def resubmit(table: Table) -> Jump:
     """Ask that table too, then go on here."""
     return Jump(table, False, _RESUBMIT(0xFFFF, 16, _VENDOR, 14, 0xFFF8, table.number))
@@ -179,6 +195,29 @@ def learn(table: Table, priority: int, terms: Terms, *loads: bytes) -> bytes:
     padding = -length % 8
     return _LEARN(0xFFFF, length + padding, _VENDOR, 16, 0, 0, priority, cookie(LEARNED, taught), 2, table.number
                   ) + specs + bytes(padding)
+
+
+def remember(table: Table, priority: int, same: Iterable[Bits], copies: Iterable[tuple[Field | Bits, Bits]], *loads: bytes,
+             seconds: int, most: int) -> bytes:
+    """Have the switch write down for some seconds what the packet says: for packets that are the `same` in these fields,
+    a flow that loads what `copies` names. At most so many, since who sends such packets is not ours to choose."""
+    if not table.learned:
+        raise ValueError(f"table {table.name} is not one that learns")
+    specs = [_copied(0, bits, bits) for bits in same]
+    specs += [_copied(1 << 11, _bits(source), destination) for source, destination in copies]
+    specs += [_learned(1 << 11, BY_NXM[header >> 9][packed >> 6:(packed >> 6) + (packed & 0x3F) + 1], value)
+              for packed, header, value in map(_LOADED, loads)]
+    encoded = b"".join(specs)
+    length = 40 + len(encoded)
+    padding = -length % 8
+    return _LEARN2(0xFFFF, length + padding, _VENDOR, 45, 0, seconds, priority, REMEMBERED, 2, table.number, 0, 0, most, 0, 0
+                   ) + encoded + bytes(padding)
+
+
+def _copied(kind: int, source: Bits, destination: Bits) -> bytes:
+    if source.width != destination.width:
+        raise ValueError(f"{source.width} bits of {source} cannot be remembered as {destination.width} bits of {destination}")
+    return _LEARN_FROM(kind | source.width, source.of.nxm, source.first, destination.of.nxm, destination.first)
 
 
 def _asked(term: Term) -> Bits:
@@ -257,3 +296,7 @@ def diff(have: Iterable[Flow], want: Iterable[Flow]) -> tuple[list[Flow], list[F
     add = [flow for flow in wanted if flow not in held]
     replaced = {flow[:4] for flow in add}
     return add, [flow for flow in held if flow not in wanted and flow[:4] not in replaced]
+
+
+REMEMBERED = feature_number(LEARNED) << 48
+"""The cookie of what packets said: its content is known to nobody beforehand."""

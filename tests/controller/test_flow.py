@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from controller.flow import (
     ARP,
     ARP_OP,
+    ARP_SHA,
     ARP_SPA,
     ARP_TPA,
     CONJ_ID,
@@ -24,6 +25,7 @@ from controller.flow import (
     INV,
     IP_FRAG,
     IP_PROTO,
+    IP_TTL,
     IPV4,
     IPV4_DST,
     IPV4_SRC,
@@ -56,10 +58,12 @@ from controller.flow import (
     cookie,
     ct,
     ct_commit,
+    dec_ttl,
     diff,
     drop,
     flow,
     goto,
+    larger,
     learn,
     load,
     match,
@@ -67,6 +71,7 @@ from controller.flow import (
     output,
     pop_vlan,
     push_vlan,
+    remember,
     resubmit,
     set_field,
     text,
@@ -77,6 +82,7 @@ LOCAL = Table("br-int", 20, "local", "Does the cloud itself answer?", next=("l2"
 L2 = Table("br-int", 60, "l2", "Which port is it for?", miss="flood")
 FLOOD = Table("br-int", 61, "flood", "Who else?")
 SEEN = Table("br-int", 63, "seen", "Where was it last?", learned=True)
+NEXT_HOPS = Table("br-int", 102, "next_hops", "Which MAC did it say?", learned=True)
 BACK = Table("br-int", 5, "back", "Before?")
 ELSEWHERE = Table("br-tun", 70, "l2", "The same name on another bridge?")
 NETWORK = Reg("network", 0, 0, 15)
@@ -155,6 +161,15 @@ EVERY_WORD = {
     flow(LOCAL, 25, match(ND_NS, ND_TARGET.masked("fe80::fffe:0:0", "ffff::ffff:0:0")), load(ETH_DST[41:42], 1), goto(L2)):
         "priority=25,icmp6,icmp_type=135,icmp_code=0,nd_target=fe80::fffe:0:0/ffff::ffff:0:0"
         " actions=load:0x1->NXM_OF_ETH_DST[41],goto_table:l2",
+    flow(LOCAL, 26, match(IPV4, IP_TTL == 64), larger(1464, NETWORK.of[15:16]), dec_ttl(), load(IP_TTL, 64), resubmit(L2)):
+        "priority=26,ip,nw_ttl=64 actions=check_pkt_larger(1464)->NXM_NX_REG0[15],dec_ttl,load:0x40->NXM_NX_IP_TTL[],"
+        "resubmit(,l2)",
+    flow(LOCAL, 27, match(ARP, ARP_OP == 2), remember(
+            NEXT_HOPS, 100, (NETWORK, REMOTE), [(ARP_SHA, POLICY.of[0:48]), (NETWORK, NETWORK.of[16:31])],
+            load(ZONE, 1), seconds=60, most=1000)):
+        "priority=27,arp,arp_op=2 actions=learn(table=102,hard_timeout=60,priority=100,delete_learned,"
+        "cookie=0x83e6000000000000,limit=1000,NXM_NX_REG0[0..14],NXM_NX_XXREG1[],load:NXM_NX_ARP_SHA[]->OXM_OF_PKT_REG1[0..47],"
+        "load:NXM_NX_REG0[0..14]->NXM_NX_REG0[16..30],load:0x1->NXM_NX_REG0[16..23])",
 }
 
 
@@ -203,6 +218,9 @@ def test_the_order_of_words_does_not_matter() -> None:
     (lambda: Reg("policy", 3, 0, 64), "cannot begin at register 3"),
     (lambda: flow(LOCAL, 1, match(IPV4), ct(1, FLOOD)), "local has no edge to table flood"),
     (lambda: learn(L2, 1, NETWORK == 5), "table l2 is not one that learns"),
+    (lambda: remember(L2, 1, [NETWORK], [], seconds=1, most=1), "table l2 is not one that learns"),
+    (lambda: remember(SEEN, 1, [], [(ETH_DST, NETWORK)], seconds=1, most=1), "cannot be remembered as 15 bits"),
+    (lambda: larger(1464, NETWORK), "writes one bit"),
     (lambda: learn(SEEN, 1, ETH_DST.masked(5, 5)), "has holes"),
     (lambda: flow(LOCAL, 65536, match()), "priority 65536"),
     (lambda: flow(L2, 1, match(), goto(LOCAL)), "l2 has no edge to table local"),
