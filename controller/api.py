@@ -92,7 +92,7 @@ def application(database: Database, tokens: Tokens) -> Any:
     @described("List the nouns of this version.", answers={200: {"resources": [resource]}}, public=True)
     def resources() -> Any:
         base = flask.request.base_url.rstrip("/")
-        return {"resources": [{"name": n.kind, "collection": n.plural, "links": [{"rel": "self", "href": base + n.path}]}
+        return {"resources": [{"name": n.word, "collection": n.plural, "links": [{"rel": "self", "href": base + n.path}]}
                               for n in api.served]}
 
     @api.app.get("/v2.0/extensions")

@@ -165,7 +165,12 @@ class Resource:
     service: ClassVar[str] = ""
     """The room that serves it: `network`, `identity`."""
     path: ClassVar[str] = ""
-    """Below the API's version, `/security-group-rules`; empty: not on the wire."""
+    """Below the API's version, `/security-group-rules`; `/floatingips/<floatingip_id>/port_forwardings` is below what that
+    attribute refers to, of which it is a part. Empty: not on the wire."""
+    within: ClassVar[str] = ""
+    """The attribute in the path: no body need say it, and none may say otherwise."""
+    word: ClassVar[str] = ""
+    """What one is called on the wire, where that is not the kind: the key of its bodies."""
     plural: ClassVar[str] = ""
     owner: ClassVar[tuple[str, str]] = ("project_id", "project_id")
     """An attribute, and the word of the context that it equals where the caller owns it; without it all own it."""
@@ -210,8 +215,10 @@ class Resource:
             setattr(cls, word, value)
         cls.kind = kind
         cls.service = cls.service or cls.__module__.split(".")[0]
-        cls.plural = cls.plural or plural(kind)
+        cls.word = cls.word or kind
+        cls.plural = cls.plural or plural(cls.word)
         cls.path = "" if words.get("path") is None and "path" in words else cls.path or "/" + cls.plural.replace("_", "-")
+        cls.within = "".join(re.findall(r"<(\w+)>", cls.path))
         hints = typing.get_type_hints(cls)
         declared = {**_shared(without), **{n: v for n, v in vars(cls).items() if isinstance(v, Field)}}
         attributes = {

@@ -40,7 +40,13 @@ class Loan(Resource, kind="loan", service="library", path=None, without=("name",
     number: int = field(0)
 
 
-LIBRARY: dict[str, type[Resource]] = {kind: nouns.pop(kind) for kind in ("shelf", "book", "loan")}
+class Note(Resource, kind="book_note", service="library", word="note", path="/books/<book_id>/notes", visible_with="book_id",
+           without=("name", "description")):
+    book_id: str = field(ref="book", required=True, own=True, ondelete="cascade")
+    page: int = field(required=True, put=True)
+
+
+LIBRARY: dict[str, type[Resource]] = {kind: nouns.pop(kind) for kind in ("shelf", "book", "loan", "book_note")}
 for _noun in LIBRARY.values():
     metadata.remove(_noun.table)
 

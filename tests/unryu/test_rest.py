@@ -309,3 +309,34 @@ def test_request_ids(client: Client) -> None:
     assert answered(given) == given
     own = [answered(bad) for bad in ("", "x", "req-" + "é" * 36, "req-'" + "1" * 35)]
     assert all(o.startswith("req-") and len(o) == 40 and o.isascii() for o in own) and len(set(own)) == 4
+
+
+def test_what_stands_below_another_is_a_part_of_it(client: Client) -> None:
+    """Its path says of what; its own word is the key of its bodies; a change of it is one of the whole."""
+    shelf = make(client, name="a")
+    one, other = (make(client, "book", shelf_id=shelf["id"], name=name) for name in "ab")
+    notes = f"/v1/books/{one['id']}/notes"
+    made = client.post(notes, json={"note": {"page": 3}}, headers=ANN)
+    assert made.status_code == 201 and made.json is not None, made.text
+    note = made.json["note"]
+    assert (note["book_id"], note["page"], note["project_id"]) == (one["id"], 3, "blue")
+    assert client.post(notes, json={"notes": [{"page": 4, "book_id": one["id"]}, {"page": 5}]}, headers=ANN).status_code == 201
+    refused(client.post(notes, json={"note": {"page": 3, "book_id": other["id"]}}, headers=ANN), 400, "none of", one["id"])
+    refused(client.post(notes, json={"book_note": {"page": 3}}, headers=ANN), 400, "'note'")
+    for headers, status in ((BOB, 404), (READER, 403)):
+        assert client.post(notes, json={"note": {"page": 3}}, headers=headers).status_code == status
+    listed = client.get(f"{notes}?sort_key=page", headers=ANN).json
+    assert listed is not None and [n["page"] for n in listed["notes"]] == [3, 4, 5]
+    elsewhere = f"/v1/books/{other['id']}/notes"
+    assert client.get(elsewhere, headers=ANN).json == {"notes": []}
+    refused(client.get(notes, headers=BOB), 404, "Book", one["id"])
+    before = client.get(f"/v1/books/{one['id']}", headers=ANN).json
+    changed = client.put(f"{notes}/{note['id']}", json={"note": {"page": 9}}, headers=ANN)
+    assert changed.json is not None and changed.json["note"]["page"] == 9, changed.text
+    after = client.get(f"/v1/books/{one['id']}", headers=ANN).json
+    assert before and after and after["book"]["revision_number"] == before["book"]["revision_number"] + 1
+    for call in (client.get, client.delete):
+        refused(call(f"{elsewhere}/{note['id']}", headers=ANN), 404, "Note", note["id"])
+    refused(client.put(f"{elsewhere}/{note['id']}", json={"note": {"page": 1}}, headers=ANN), 404, "Note")
+    assert client.delete(f"{notes}/{note['id']}", headers=ANN).status_code == 204
+    assert client.delete(f"/v1/books/{one['id']}", headers=ANN).status_code == 204

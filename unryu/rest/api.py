@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flask
+import sqlalchemy as sa
 from werkzeug.exceptions import HTTPException
 
 from unryu import auth, metrics
@@ -16,10 +17,11 @@ from unryu.errors import BadRequest, Deadlock, Fault, MethodNotAllowed, NotFound
 from unryu.logs import log
 from unryu.resource import Resource, nouns, parts_of
 from unryu.rest import batch, parts, tags
-from unryu.rest.body import MOST, read, validate
+from unryu.rest.body import MOST, placed, read, validate
 from unryu.rest.query import Query
 from unryu.rest.write import create, delete, update
 from unryu.scope import granted, seen, visible_rows
+from unryu.sentences import not_found
 
 MAX_BODY = 1 << 20  # bytes: 1,000 ports in one call take a third of it
 BEGINNINGS = 5  # times that a call begins when each ends in a deadlock
@@ -87,27 +89,29 @@ class Api:
             if verb in noun.verbs:
                 self.app.add_url_rule(rule, f"{verb}_{noun.kind}", view, methods=[method])
 
-        route(collection, "GET", "list", lambda: self._list(noun))
-        route(collection, "POST", "create", lambda: self._create(noun))
-        route(member, "GET", "show", lambda id: self._show(noun, id))
-        route(member, self.dialect.update, "update", lambda id: self._update(noun, id))
-        route(member, "DELETE", "delete", lambda id: self._delete(noun, id))
+        route(collection, "GET", "list", lambda **within: self._list(noun, within))
+        route(collection, "POST", "create", lambda **within: self._create(noun, within))
+        route(member, "GET", "show", lambda id, **within: self._show(noun, id, within))
+        route(member, self.dialect.update, "update", lambda id, **within: self._update(noun, id, within))
+        route(member, "DELETE", "delete", lambda id, **within: self._delete(noun, id, within))
 
-    # the verbs
+    # the verbs; `within`: what the path says beside the id
 
-    def _list(self, noun: type[Resource]) -> Any:
+    def _list(self, noun: type[Resource], within: dict[str, str]) -> Any:
         context = self.context
         self.policy.check(context, "list", noun.kind)
         query = Query(noun, self.dialect.aliases, flask.request.args, context)
         with self.database.reading() as tx:
-            page = self.page(tx, query, visible_rows(noun, context))
+            for name, above in within.items():
+                seen(tx, noun.fields[name].ref or "", above, context)
+            page = self.page(tx, query, sa.and_(visible_rows(noun, context), *(noun.table.c[n] == v for n, v in within.items())))
             lacking = self._lacking(tx, query)
         if not lacking:
             return page
         with self.database.transaction(context) as tx:
             for kind, project_id in lacking:
                 tx.default(kind, project_id)
-        return self._list(noun)
+        return self._list(noun, within)
 
     def page(self, tx: Tx, query: Query, among: Any) -> dict[str, Any]:
         """The page that a list request asks for, of the rows that this condition of SQL leaves."""
@@ -124,15 +128,22 @@ class Api:
         return [(kind, project_id) for kind in kinds
                 if project_id and nouns[kind].default_if and not tx.find_default(kind, project_id)]
 
-    def _show(self, noun: type[Resource], id: str) -> Any:
+    def _show(self, noun: type[Resource], id: str, within: dict[str, str]) -> Any:
         context = self.context
         self.policy.check(context, "show", noun.kind)
         with self.database.reading() as tx:
-            record = seen(tx, noun.kind, id, context)
+            record = self._found(tx, noun, id, within)
             [view] = self.views(tx, noun, [record], set(flask.request.args.getlist("fields")))
-        return {noun.kind: view}
+        return {noun.word: view}
 
-    def _create(self, noun: type[Resource]) -> Any:
+    def _found(self, tx: Tx, noun: type[Resource], id: str, within: dict[str, str]) -> Any:
+        """The record, if it is where the path says."""
+        record = seen(tx, noun.kind, id, self.context)
+        if any(getattr(record, name) != above for name, above in within.items()):
+            raise not_found(noun.kind, id)
+        return record
+
+    def _create(self, noun: type[Resource], within: dict[str, str]) -> Any:
         context = self.context
         self.policy.check(context, "create", noun.kind)
         body = self.body()
@@ -141,25 +152,27 @@ class Api:
             if len(items) > MOST:
                 raise TooLarge(f"{len(items)} {noun.plural} in one call are more than {MOST}.")
         else:
-            items, many = [_unwrap(body, noun.kind)], False
-        given = [validate(noun, "create", self.rename(item), context) for item in items]
+            items, many = [_unwrap(body, noun.word)], False
+        given = [validate(noun, "create", placed(noun, self.rename(item), within), context) for item in items]
         with self.database.transaction(context, many=many) as tx:
             views = self.views(tx, noun, create(tx, noun, given, context))
-        return ({noun.plural: views} if many else {noun.kind: views[0]}), 201
+        return ({noun.plural: views} if many else {noun.word: views[0]}), 201
 
-    def _update(self, noun: type[Resource], id: str) -> Any:
+    def _update(self, noun: type[Resource], id: str, within: dict[str, str]) -> Any:
         context = self.context
         self.policy.check(context, "update", noun.kind)
-        values = validate(noun, "update", self.rename(_unwrap(self.body(), noun.kind)), context)
+        values = validate(noun, "update", self.rename(_unwrap(self.body(), noun.word)), context)
         with self.database.transaction(context) as tx:
+            self._found(tx, noun, id, within)
             record = update(tx, noun, id, values, context, flask.request.headers.get("If-Match"))
             [view] = self.views(tx, noun, [record])
-        return {noun.kind: view}
+        return {noun.word: view}
 
-    def _delete(self, noun: type[Resource], id: str) -> Any:
+    def _delete(self, noun: type[Resource], id: str, within: dict[str, str]) -> Any:
         context = self.context
         self.policy.check(context, "delete", noun.kind)
         with self.database.transaction(context) as tx:
+            self._found(tx, noun, id, within)
             delete(tx, noun, id, context, flask.request.headers.get("If-Match"))
         return "", 204
 
@@ -284,7 +297,7 @@ def _is_request_id(given: str) -> bool:
     return given.startswith("req-") and len(given) == 40 and given.isascii() and given[4:].replace("-", "").isalnum()
 
 
-def _unwrap(body: dict[str, Any], kind: str) -> Any:
-    if set(body) != {kind}:
-        raise BadRequest(f"The body must be an object with the one key '{kind}'.")
-    return body[kind]
+def _unwrap(body: dict[str, Any], word: str) -> Any:
+    if set(body) != {word}:
+        raise BadRequest(f"The body must be an object with the one key '{word}'.")
+    return body[word]

@@ -1,7 +1,7 @@
 """From a body to checked attributes: pydantic models made from the declarations, and sentences of our own."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import pydantic
@@ -84,6 +84,15 @@ def characters(value: Any) -> Any:
         if any("\ud800" <= c <= "\udfff" for c in value):
             raise ValueError("it contains half of a surrogate pair, which is no character")
     return value
+
+
+def placed(noun: type[Resource], item: Any, within: Mapping[str, str]) -> Any:
+    """An item of a body with what its path says: which it may repeat, and not contradict."""
+    for name, above in within.items():
+        wire = noun.fields[name].wire
+        if isinstance(item, dict) and item.setdefault(wire, above) != above:
+            raise BadRequest(f"A {noun.word} with the {wire} {item[wire]} is none of {above}.")
+    return item
 
 
 def validate(noun: type[Resource], verb: str, body: Any, context: Context) -> dict[str, Any]:

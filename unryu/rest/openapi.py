@@ -70,12 +70,12 @@ def _verbs(api: "Api", noun: type[Resource]) -> Iterator[tuple[str, Call]]:
     one, many = noun.kind.replace("_", " "), noun.plural.replace("_", " ")
     guarded = "revision_number" in noun.fields
     yield "list", Call(summary=f"List {many}.", answers={200: Page(noun)}, query=noun)
-    yield "show", Call(summary=f"Show one {one}.", answers={200: {noun.kind: noun}}, query={"fields": [str]})
+    yield "show", Call(summary=f"Show one {one}.", answers={200: {noun.word: noun}}, query={"fields": [str]})
     yield "create", Call(summary=f"Create one {one}, or up to {MOST} in one call: all of them or none.",
-                         body=({noun.kind: Given(noun, "create")}, {noun.plural: Several(Given(noun, "create"))}),
-                         answers={201: ({noun.kind: Whole(noun)}, {noun.plural: [Whole(noun)]})})
-    yield "update", Call(summary=f"Change one {one}.", body={noun.kind: Given(noun, "update")},
-                         answers={200: {noun.kind: Whole(noun)}}, guarded=guarded)
+                         body=({noun.word: Given(noun, "create")}, {noun.plural: Several(Given(noun, "create"))}),
+                         answers={201: ({noun.word: Whole(noun)}, {noun.plural: [Whole(noun)]})})
+    yield "update", Call(summary=f"Change one {one}.", body={noun.word: Given(noun, "update")},
+                         answers={200: {noun.word: Whole(noun)}}, guarded=guarded)
     yield "delete", Call(summary=f"Delete one {one}.", answers={204: None}, guarded=guarded)
 
 
@@ -109,7 +109,7 @@ class _Document:
         paths: dict[str, Schema] = {}
         for rule, method, endpoint, call in _routes(self.api):
             if call:
-                path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+                path = _drawn(rule)
                 paths.setdefault(path, {})[method.lower()] = self._operation(path, method, endpoint, call)
         return {
             "openapi": "3.1.0",
@@ -136,7 +136,8 @@ class _Document:
         answers = {status: {"description": HTTPStatus(status).phrase, **(self._json(example) if example is not None else {})}
                    for status, example in call.answers.items()}
         refused = {status: self._refusal(status) for status in _refusals(method, names, call)}
-        kind = next((n.kind for n in self.api.served if f"{path}/".startswith(f"{self.api.dialect.prefix}{n.path}/")), "")
+        below = {n.path: n.kind for n in self.api.served if f"{path}/".startswith(f"{self.api.dialect.prefix}{_drawn(n.path)}/")}
+        kind = below[max(below, key=len)] if below else ""
         return {
             "operationId": endpoint, "summary": call.summary,
             **({"tags": [kind]} if kind else {}),
@@ -201,7 +202,7 @@ class _Document:
         return _object({**attributes, **{wire: self.schema(example) for wire, example in beside.items()}}, [])
 
     def _given(self, noun: type[Resource], verb: str) -> Schema:
-        taken = {name[2:] for name in model(noun, verb).model_fields}
+        taken = {name[2:] for name in model(noun, verb).model_fields} - {noun.within}
         fields = [(wire, f) for wire, f in _wired(self.api, noun) if f.name in taken]
         attributes = {}
         for wire, f in fields:
@@ -217,6 +218,11 @@ class _Document:
         schema = self._of_type(f.plain, closed=True) | ({"maxLength": f.length} if f.plain is str else {})
         schema |= getattr(f.check, "schema", {})
         return {"anyOf": [schema, {"type": "null"}]} if f.nullable else schema
+
+
+def _drawn(rule: str) -> str:
+    """Flask's rule, as the document has paths."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
 def _object(properties: Schema, required: list[str]) -> Schema:

@@ -7,7 +7,7 @@ import pydantic
 
 from unryu.errors import BadRequest
 from unryu.resource import Action, Field, Resource, nouns, parts_of
-from unryu.rest.body import validate
+from unryu.rest.body import placed, validate
 from unryu.rest.described import Given, described
 from unryu.rest.write import check_match, replace
 from unryu.scope import owned
@@ -28,12 +28,12 @@ def routes(api: "Api", noun: type[Resource]) -> None:
 def _acting(api: "Api", noun: type[Resource], action: Action) -> Any:
     adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(action.body)
 
-    @described(action.summary, body=action.body, answers={200: action.answer or {noun.kind: noun}}, guarded=True)
+    @described(action.summary, body=action.body, answers={200: action.answer or {noun.word: noun}}, guarded=True)
     def act(id: str) -> Any:
         context = api.context
         api.policy.check(context, "update", noun.kind)
         body = api.body()
-        body = body[noun.kind] if set(body) == {noun.kind} else body  # the reference has it so, its clients do not
+        body = body[noun.word] if set(body) == {noun.word} else body  # the reference has it so, its clients do not
         try:
             given = adapter.validate_python(body)
         except pydantic.ValidationError as error:
@@ -43,7 +43,7 @@ def _acting(api: "Api", noun: type[Resource], action: Action) -> Any:
             record = owned(tx, noun.kind, id, context)
             check_match(record, flask.request.headers.get("If-Match"))
             answer = action.method(record, tx, context, given)
-            return {noun.kind: api.views(tx, noun, [answer])[0]} if isinstance(answer, noun) else answer
+            return {noun.word: api.views(tx, noun, [answer])[0]} if isinstance(answer, noun) else answer
 
     return act
 
@@ -63,9 +63,7 @@ def _replacing(api: "Api", noun: type[Resource], part: Field) -> Any:
             raise BadRequest(f"The body must be an object with the one key '{child.plural}', a list.")
         given = []
         for item in items:
-            if isinstance(item, dict) and item.setdefault(part.wire, id) != id:
-                raise BadRequest(f"A {child.kind} with the {part.wire} {item[part.wire]} is none of {id}.")
-            given.append(validate(child, "create", api.rename(item), context))
+            given.append(validate(child, "create", placed(child, api.rename(item), {part.name: id}), context))
         with api.database.transaction(context) as tx:
             records = replace(tx, noun, id, part, given, context, flask.request.headers.get("If-Match"))
             return {child.plural: api.views(tx, child, records)}

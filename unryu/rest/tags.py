@@ -84,7 +84,8 @@ def routes(api: "Api", noun: type[Resource]) -> None:
         change(id, lambda tags: [])
         return "", 204
 
-    path = f"{api.dialect.prefix}{noun.path}/<id>/tags"
+    # As the reference has it: below the collection itself, wherever that is (`/qos/policies` has tags at `/policies/ID/tags`).
+    path = f"{api.dialect.prefix}/{noun.path.rpartition('/')[2]}/<id>/tags"
     for rule, method, view in (
         (path, "GET", show_all), (path, "PUT", replace), (path, "DELETE", clear),
         (f"{path}/<tag>", "GET", show), (f"{path}/<tag>", "PUT", add), (f"{path}/<tag>", "DELETE", remove),

@@ -50,6 +50,7 @@ def _insert(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Conte
 
 
 def update(tx: Tx, noun: type[Resource], id: str, values: dict[str, Any], context: Context, if_match: str | None = None) -> Any:
+    _touch_wholes(tx, noun, id, context)
     before = owned(tx, noun.kind, id, context)
     check_match(before, if_match)
     foreign = _check_references(tx, noun, values, context)
@@ -60,12 +61,17 @@ def update(tx: Tx, noun: type[Resource], id: str, values: dict[str, Any], contex
 
 
 def delete(tx: Tx, noun: type[Resource], id: str, context: Context, if_match: str | None = None) -> None:
-    for whole in _wholes(noun):  # before the part is locked: who replaces all parts begins with the whole, too
-        tx.touch(whole.ref or "", getattr(seen(tx, noun.kind, id, context), whole.name))
+    _touch_wholes(tx, noun, id, context)
     record = owned(tx, noun.kind, id, context)
     check_match(record, if_match)
     record.before_delete(tx, context)
     tx.delete(record)
+
+
+def _touch_wholes(tx: Tx, noun: type[Resource], id: str, context: Context) -> None:
+    """Before the part is locked: who replaces all parts begins with the whole, too."""
+    for whole in _wholes(noun):
+        tx.touch(whole.ref or "", getattr(seen(tx, noun.kind, id, context), whole.name))
 
 
 def replace(tx: Tx, noun: type[Resource], id: str, part: Field, given: list[dict[str, Any]], context: Context,
@@ -122,7 +128,7 @@ def _key(record: Resource) -> tuple[Any, ...]:
 
 
 def _wholes(noun: type[Resource]) -> list[Field]:
-    return [f for f in noun.fields.values() if f.part]
+    return [f for f in noun.fields.values() if f.part or f.name == noun.within]
 
 
 def check_match(record: Resource, wanted: str | None) -> None:
