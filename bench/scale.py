@@ -58,7 +58,8 @@ def network(number: int) -> Iterator[tuple[str, Values]]:
             yield "security_group_rule", {
                 "id": uuid(3, 4 * tenant + k), "security_group_id": uuid(2, tenant), "direction": direction,
                 "ethertype": f"IPv{version}", "remote_group_id": uuid(2, tenant) if direction == "ingress" else None}
-    yield "network", {"id": uuid(4, number), "project_id": f"tenant{tenant}", "vni": 5000 + number, "number": number + 1}
+    yield "network", {"id": uuid(4, number), "project_id": f"tenant{tenant}", "number": number + 1,
+                      "segmentation_id": 5000 + number}
     yield "subnet", {"id": uuid(5, number), "network_id": uuid(4, number), "ip_version": 4, "cidr": "10.0.0.0/12",
                      "gateway_ip": "10.0.0.1"}
 

@@ -7,7 +7,6 @@ from unryu.errors import Conflict
 
 Taken = Callable[[Iterable[str]], set[str]]
 
-VNI = range(1, 1 << 24)  # RFC 7348: 24 bits; 0 stays unused
 # A network's number crosses patch ports as a VLAN tag, the only thing that does: 12 bits of VID (0 and 4095 mean
 # something else) under 3 bits of priority.
 NETWORK_NUMBERS = tuple(pcp << 12 | vid for pcp in range(8) for vid in range(1, 4095))
@@ -33,10 +32,11 @@ def free_number(numbers: range | tuple[int, ...], what: str) -> Callable[[Taken]
     return choose
 
 
-def this_number(value: int, what: str) -> Callable[[Taken], str]:
+def this_number(value: int, refusal: str, code: str) -> Callable[[Taken], str]:
+    """This one; where it is taken, a 409 with this sentence and this code."""
     def choose(taken: Taken) -> str:
         if taken([str(value)]):
-            raise Conflict(f"{what} {value} is in use.", "SegmentationIdInUse")
+            raise Conflict(refusal, code)
         return str(value)
 
     return choose

@@ -1,6 +1,6 @@
 """A noun, said once: its declaration gives the table, the validator, the routes, the policy and the frozen record.
 
-    class Network(Resource, kind="network", visible_if="shared"):
+    class Network(Resource, kind="network", visible_if=("shared",)):
         admin_state_up: bool = field(True, put=True)
         mtu: int = field(1500, put=True, check=between(68, 65535))
 
@@ -174,12 +174,13 @@ class Resource:
     plural: ClassVar[str] = ""
     owner: ClassVar[tuple[str, str]] = ("project_id", "project_id")
     """An attribute, and the word of the context that it equals where the caller owns it; without it all own it."""
-    visible_if: ClassVar[str | None] = None
-    """A boolean attribute that shows it to every project."""
+    visible_if: ClassVar[tuple[str, ...]] = ()
+    """Boolean attributes that show it to every project."""
     visible_with: ClassVar[str | None] = None
     """A reference: who sees that noun sees this one (a subnet with its network)."""
     visible_by: ClassVar[str | None] = None
-    """The kind whose records (object_type, object_id, target_project_id) show it to other projects."""
+    """The kind whose records (object_type, object_id, action, target_project_id) show it to other projects. What it is then in
+    their eyes, of `visible_if`, is said by the action: `access_as_shared`."""
     quota: ClassVar[int | None] = None
     """How many a project may have unless its own quota says otherwise; -1: any number; None: not counted."""
     verbs: ClassVar[frozenset[str]] = frozenset(("list", "show", "create", "update", "delete"))

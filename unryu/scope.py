@@ -24,8 +24,7 @@ def visible_rows(noun: type[Resource], context: Context) -> sa.ColumnElement[boo
     columns = noun.table.c
     own = getattr(context, whose)
     choices = [sa.false() if own is None else columns[mine] == own]
-    if noun.visible_if:
-        choices.append(columns[noun.visible_if])
+    choices += (columns[attribute] for attribute in noun.visible_if)
     if noun.visible_with:
         parent = nouns[noun.fields[noun.visible_with].ref or ""]
         choices.append(columns[noun.visible_with].in_(sa.select(parent.table.c.id).where(visible_rows(parent, context))))
@@ -34,22 +33,30 @@ def visible_rows(noun: type[Resource], context: Context) -> sa.ColumnElement[boo
     return sa.or_(*choices)
 
 
-def granted_ids(noun: type[Resource], context: Context) -> sa.Select[Any]:
-    """What others let this project see, by the noun that says so (`visible_by`: an RBAC policy)."""
+def grant(attribute: str) -> str:
+    """The action of a grant that makes this so (of `visible_if`) in the eyes of whom it is for."""
+    return f"access_as_{attribute}"
+
+
+def granted_ids(noun: type[Resource], context: Context, attribute: str = "") -> sa.Select[Any]:
+    """What others let this project see (or see as that), by the noun that says so (`visible_by`: an RBAC policy)."""
     grants = nouns[noun.visible_by or ""].table.c
-    return sa.select(grants.object_id).where(
+    found = sa.select(grants.object_id).where(
         grants.object_type == noun.kind, grants.target_project_id.in_([context.project_id, EVERYBODY]))
+    return found.where(grants.action == grant(attribute)) if attribute else found
 
 
-def granted(tx: Tx, noun: type[Resource], ids: Iterable[str], context: Context) -> set[str]:
+def granted(tx: Tx, noun: type[Resource], ids: Iterable[str], context: Context, attribute: str = "") -> set[str]:
     """Which of these a grant shows to the caller's project (or to everybody)."""
-    wanted = granted_ids(noun, context).where(nouns[noun.visible_by or ""].table.c.object_id.in_(list(ids)))
+    wanted = granted_ids(noun, context, attribute).where(nouns[noun.visible_by or ""].table.c.object_id.in_(list(ids)))
     return set(tx.connection.scalars(wanted))
 
 
-def dependent(tx: Tx, record: Any, target: str) -> set[str]:
-    """The projects that would no longer see a record that they use, if the grant to this target ended."""
-    others = {g.target_project_id for g in tx.where(record.visible_by, object_type=record.kind, object_id=record.id)} - {target}
+def dependent(tx: Tx, record: Any, held: Any) -> set[str]:
+    """The projects that would no longer see a record that they use, if this grant ended."""
+    target = held.target_project_id
+    others = {g.target_project_id for g in tx.where(record.visible_by, object_type=record.kind, object_id=record.id)
+              if g.id != held.id}
     if EVERYBODY in others:
         return set()
     users: set[str] = set()
@@ -69,7 +76,7 @@ def seen(tx: Tx, kind: str, id: str, context: Context, lock: bool = False, **wor
 
 
 def _visible(tx: Tx, record: Any, context: Context) -> bool:
-    if context.owns(record) or (record.visible_if and getattr(record, record.visible_if)):
+    if context.owns(record) or any(getattr(record, attribute) for attribute in record.visible_if):
         return True
     if record.visible_by and granted(tx, type(record), [record.id], context):
         return True

@@ -31,7 +31,7 @@ def sample() -> Picture:
             datapaths={bridge: f"{n:014x}{k:02x}" for k, bridge in enumerate(BRIDGES, 1)},
             ofports={"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3}, "br-tun": {"patch-int": 1, "vxlan": 2},
                      "br-ex": {"patch-int": 1}})
-    put("network", id="blue", project_id="demo", vni=5001, number=7)
+    put("network", id="blue", project_id="demo", mtu=1450, segmentation_id=5001, number=7)
     put("subnet", id="blue4", network_id="blue", ip_version=4, cidr="10.0.0.0/24", gateway_ip="10.0.0.1")
     put("subnet", id="blue6", network_id="blue", ip_version=6, cidr="fd00::/64",
         ipv6_ra_mode="dhcpv6-stateful", ipv6_address_mode="dhcpv6-stateful")

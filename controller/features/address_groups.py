@@ -30,7 +30,7 @@ class Addresses(TypedDict):
     addresses: Annotated[list[str], AfterValidator(cidrs)]
 
 
-class AddressGroup(Resource, kind="address_group", service="network", quota=10, visible_if="shared", visible_by="rbac_policy"):
+class AddressGroup(Resource, kind="address_group", service="network", quota=10, visible_if=("shared",), visible_by="rbac_policy"):
     shared: bool = field(False, post=False, inert=True)
     addresses: list[str] = field([], check=cidrs)
 

@@ -97,10 +97,11 @@ def elsewhere(port: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 @derives("network", at=its_hosts)
 def to_hosts(network: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """A copy under the network's VNI to each of the other hosts that are concerned (head-end replication)."""
-    tunnel = here.ofport("br-tun", "vxlan")
+    """A copy in the network's tunnel to each of the other hosts that are concerned (head-end replication)."""
+    tunnel = here.ofport("br-tun", network.network_type)
     if not tunnel or not network.admin_state_up:
         return
+    segment = set_field(TUN_ID, network.segmentation_id)
     for priority, asked, hosts in (
         (MULTICAST, GROUP, hosts_of_network(net, network.id)),
         *((SPECIAL, question, asking_hosts(net, network.id)) for question in QUESTIONS.values()),
@@ -108,4 +109,4 @@ def to_hosts(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     ):
         peers = sorted(filter(None, (Here(h, net).agent.tunnel_ip for h in hosts if h != here.id)))
         if copies := [word for peer in peers for word in (set_field(TUN_DST, peer), output(tunnel))]:
-            yield flow(DEPART, priority, match(NETWORK == network.number, asked), set_field(TUN_ID, network.vni), *copies)
+            yield flow(DEPART, priority, match(NETWORK == network.number, asked), segment, *copies)

@@ -155,12 +155,13 @@ def way(port: Any, net: Net, here: Here) -> Iterator[Flow]:
         if up:
             yield flow(HOLDER, EXACT, match(place, OUT_PORT == up), goto(OVERLAY))
         if far and tunnel:
-            yield flow(DEPART, MULTICAST, match(place), set_field(TUN_ID, network.vni), resubmit(VTEP), output(tunnel))
+            segment = set_field(TUN_ID, network.segmentation_id)
+            yield flow(DEPART, MULTICAST, match(place), segment, resubmit(VTEP), output(tunnel))
             copies = [word for peer in far[:-1] for word in (set_field(TUN_DST, peer), output(tunnel))]
             yield flow(VTEP, FALLBACK, match(place), *copies, set_field(TUN_DST, far[-1]))  # who asked sends the last one
     for mac, prefix in moving(port, net):
         # From a host without such a port only one without port security can say this: it moves nothing, here or there.
-        yield flow(ARRIVE, SPECIAL, match(TUN_ID == network.vni, announces(mac, prefix)))
+        yield flow(ARRIVE, SPECIAL, match(TUN_ID == network.segmentation_id, announces(mac, prefix)))
 
 
 @derives("port", at=elsewhere)
@@ -175,5 +176,5 @@ def news(port: Any, net: Net, here: Here) -> Iterator[Flow]:
         place = its_place(network, mac)
         yield flow(HEARD, EXACT, match(NETWORK == network.number, announces(mac, prefix)),
                    learn(MOVED, EXACT, place, load(OUT_PORT, up)))
-        yield flow(ARRIVE, OVERRIDE, match(TUN_ID == network.vni, TUN_SRC == peer.tunnel_ip, announces(mac, prefix)),
+        yield flow(ARRIVE, OVERRIDE, match(TUN_ID == network.segmentation_id, TUN_SRC == peer.tunnel_ip, announces(mac, prefix)),
                    learn(VTEP, EXACT, place, load(TUN_DST, vtep)), load(NETWORK, network.number), goto(INWARD))

@@ -1,12 +1,14 @@
-"""Networks: a broadcast domain of a tenant, carried between hosts under its VNI."""
+"""Networks: a broadcast domain, carried between hosts in a tunnel or on a wire of the provider's (controller/segments.py)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from controller.allocate import NETWORK_NUMBERS, VNI, free_number, this_number
+from controller.allocate import NETWORK_NUMBERS, free_number
+from controller.segments import TYPES, segment, usual_mtu
 from controller.zones import ZONE, zone_hints
 from unryu.errors import Conflict
-from unryu.resource import Resource, between, field, one_of
+from unryu.resource import Resource, field, one_of, says
+from unryu.scope import granted
 
 if TYPE_CHECKING:
     from unryu.auth import Context
@@ -14,35 +16,51 @@ if TYPE_CHECKING:
 
 
 LEAST_MTU = 1280  # of a network with IPv6 (RFC 8200)
+GIVEN_OUT = "network:router_gateway", "network:floatingip"
+"""Whose ports hold a network to being external, by their device_owner."""
 
 
-class Network(Resource, kind="network", service="network", visible_if="shared", visible_by="rbac_policy", quota=100):
+@says(minimum=0, maximum=65535)
+def mtu(value: int) -> int:
+    if value and not 68 <= value <= 65535:
+        raise ValueError(f"{value} is not between 68 and 65535, or 0 for what is usual")
+    return value
+
+
+class Network(Resource, kind="network", service="network", visible_if=("shared", "external"), visible_by="rbac_policy",
+              quota=100):
     admin_state_up: bool = field(True, put=True)
     shared: bool = field(False, put=True, admin=True, inert=True)
-    mtu: int = field(1450, put=True, check=between(68, 65535))
+    external: bool = field(False, put=True, wire="router:external", admin=True)
+    """May routers lead out by it? Then everybody sees it."""
+    mtu: int = field(0, put=True, check=mtu)
     port_security_enabled: bool = field(True, put=True, inert=True)
     """Of its ports, unless they say otherwise."""
-    network_type: str = field("vxlan", wire="provider:network_type", admin=True, hidden=True, check=one_of("vxlan"))
-    vni: int | None = field(None, wire="provider:segmentation_id", admin=True, hidden=True,
-                            check=between(VNI.start, VNI.stop - 1))
+    network_type: str = field("vxlan", wire="provider:network_type", admin=True, hidden=True, check=one_of(*TYPES))
+    physical_network: str | None = field(None, wire="provider:physical_network", admin=True, hidden=True, length=64)
+    segmentation_id: int | None = field(None, wire="provider:segmentation_id", admin=True, hidden=True)
     number: int = field(0, post=False, internal=True)
     """The word that names the network inside a host: what its packets carry across patch ports."""
     availability_zone_hints: list[str] = field([], check=zone_hints, inert=True)
     status: str = field("ACTIVE", observed=True, inert=True)
-    adds = {"subnets": [str], "availability_zones": [str], "ipv4_address_scope": str | None, "ipv6_address_scope": str | None,
-            "provider:physical_network": str | None}
+    adds = {"subnets": [str], "availability_zones": [str], "ipv4_address_scope": str | None, "ipv6_address_scope": str | None}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
-        choose = free_number(VNI, "VNI") if self.vni is None else this_number(self.vni, "VNI")
-        return self.replace(
-            vni=int(tx.allocate("vni", self.id, choose)),
-            number=int(tx.allocate("network number", self.id, free_number(NETWORK_NUMBERS, "network number"))),
-        )
+        number = int(tx.allocate("network number", self.id, free_number(NETWORK_NUMBERS, "network number")))
+        return self.replace(**segment(tx, self), number=number, mtu=self.mtu or usual_mtu(self.network_type))
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
+        self = self.replace(mtu=self.mtu or usual_mtu(self.network_type))
         if self.mtu < LEAST_MTU <= before.mtu and tx.where("subnet", network_id=self.id, ip_version=6):
             raise Conflict(f"Network {self.id} has IPv6 subnets, which need an MTU of {LEAST_MTU}.", "NetworkMTUSubnetConflict")
+        if before.external and not self.external and tx.where("port", network_id=self.id, device_owner=GIVEN_OUT):
+            raise Conflict(f"External network {self.id} cannot be updated to be made non-external, since it has existing gateway "
+                           f"ports.", "ExternalNetworkInUse")
         return self
+
+    def external_to(self, tx: "Tx", context: "Context") -> bool:
+        """May routers of the caller's project lead out by it?"""
+        return self.external or bool(granted(tx, type(self), [self.id], context, "external"))
 
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
@@ -55,7 +73,4 @@ class Network(Resource, kind="network", service="network", visible_if="shared", 
             view = views[subnet.network_id]
             view["subnets"].append(subnet.id)
             view[f"ipv{subnet.ip_version}_address_scope"] = scopes.get(subnet.subnetpool_id)
-        if context.is_admin:
-            for view in views.values():
-                view["provider:physical_network"] = None
         return views

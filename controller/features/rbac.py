@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from unryu.errors import BadRequest, Conflict, Forbidden
 from unryu.resource import Resource, field, nouns, one_of
-from unryu.scope import EVERYBODY, dependent, seen
+from unryu.scope import EVERYBODY, dependent, grant, seen
 
 if TYPE_CHECKING:
     from unryu.auth import Context
     from unryu.db import Tx
+
+SHARED, EXTERNAL = grant("shared"), grant("external")
 
 
 def project(value: str) -> str:
@@ -22,7 +24,7 @@ class RbacPolicy(Resource, kind="rbac_policy", service="network", plural="rbac_p
                  unique_together=(("object_id", "action", "target_project_id"),)):
     object_type: str = field(required=True, inert=True, length=64)
     object_id: str = field(required=True, inert=True, index=True, length=64)
-    action: str = field("access_as_shared", required=True, inert=True, check=one_of("access_as_shared"), length=64)
+    action: str = field(SHARED, required=True, inert=True, check=one_of(SHARED, EXTERNAL), length=64)
     target_project_id: str = field(required=True, wire="target_tenant", put=True, inert=True, check=project, index=True,
                                    length=64)
 
@@ -30,6 +32,8 @@ class RbacPolicy(Resource, kind="rbac_policy", service="network", plural="rbac_p
         shareable = sorted(noun.kind for noun in nouns.values() if noun.visible_by == self.kind)
         if self.object_type not in shareable:
             raise BadRequest(f"'{self.object_type}' is not a valid RBAC object type: {', '.join(shareable)}.", "InvalidInput")
+        if self.action not in map(grant, nouns[self.object_type].visible_if or ("shared",)):
+            raise BadRequest(f"Invalid action '{self.action}' for object type '{self.object_type}'.", "InvalidInput")
         thing = seen(tx, self.object_type, self.object_id, context, lock=True)
         if not context.owns(thing):
             raise BadRequest(f"{self.object_type} {self.object_id} belongs to another project, which alone can share it.",
@@ -49,8 +53,8 @@ class RbacPolicy(Resource, kind="rbac_policy", service="network", plural="rbac_p
         self._mark(tx, tx.get(self.object_type, self.object_id), shared=False)
 
     def _grant(self, tx: "Tx", context: "Context", thing: Any) -> None:
-        if self.target_project_id == EVERYBODY and not context.is_admin:
-            raise Forbidden("Only an administrator may share something with everybody.")
+        if not context.is_admin and (self.target_project_id == EVERYBODY or self.action == EXTERNAL):
+            raise Forbidden("Only an administrator may share something with everybody, or give a way out.")
         if tx.where("rbac_policy", object_id=self.object_id, action=self.action, target_project_id=self.target_project_id):
             raise Conflict("An RBAC policy already exists with those values.", "DuplicateRbacPolicy")
         self._mark(tx, thing, shared=True)
@@ -58,14 +62,15 @@ class RbacPolicy(Resource, kind="rbac_policy", service="network", plural="rbac_p
     def _withdrawn(self, tx: "Tx") -> Any:
         """The object, which nobody uses by this grant; nobody else comes to use it until the commit."""
         thing = tx.lock(self.object_type, self.object_id)
-        users = dependent(tx, thing, self.target_project_id)
+        users = dependent(tx, thing, self)
         if users:
             raise Conflict(f"RBAC policy on {self.object_type} {self.object_id} cannot be removed: "
                            f"{', '.join(sorted(users)[:5])} use it.", "RbacPolicyInUse")
         return self._mark(tx, thing, shared=False)
 
     def _mark(self, tx: "Tx", thing: Any, shared: bool) -> Any:
-        """Granted to everybody is what `shared` says."""
-        if thing is not None and thing.visible_if and self.target_project_id == EVERYBODY:
-            return tx.update(thing, **{thing.visible_if: shared})
+        """Granted to everybody is what `shared`, or `external`, says."""
+        said = [attribute for attribute in thing.visible_if if grant(attribute) == self.action] if thing is not None else ()
+        if said and self.target_project_id == EVERYBODY:
+            return tx.update(thing, **dict.fromkeys(said, shared))
         return thing

@@ -58,7 +58,7 @@ def id_or_none(value: str | None) -> str | None:
     return value or None
 
 
-class SecurityGroup(Resource, kind="security_group", service="network", quota=10, visible_if="shared",
+class SecurityGroup(Resource, kind="security_group", service="network", quota=10, visible_if=("shared",),
                     visible_by="rbac_policy", default_if="is_default"):
     stateful: bool = field(True, put=True)
     shared: bool = field(False, post=False, inert=True)

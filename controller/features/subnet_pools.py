@@ -41,7 +41,7 @@ def compact(values: Iterable[str]) -> list[str]:
     return [str(network) for network in collapse_addresses(networks)]  # type: ignore[type-var]
 
 
-class SubnetPool(Resource, kind="subnetpool", service="network", visible_if="shared", visible_by="rbac_policy", quota=-1):
+class SubnetPool(Resource, kind="subnetpool", service="network", visible_if=("shared",), visible_by="rbac_policy", quota=-1):
     prefixes: list[str] = field(required=True, put=True, check=prefixes, inert=True)
     ip_version: int = field(post=False, inert=True)
     min_prefixlen: int = field(put=True, check=between(0, 128), inert=True)

@@ -86,7 +86,7 @@ def known_vtep(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
 @derives("network", at=its_hosts)
 def arrival(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Its VNI, on the hosts that have a port of it; nowhere else may it come in."""
-    yield flow(ARRIVE, EXACT, match(TUN_ID == network.vni), load(NETWORK, network.number), goto(INWARD))
+    yield flow(ARRIVE, EXACT, match(TUN_ID == network.segmentation_id), load(NETWORK, network.number), goto(INWARD))
 
 
 @derives("port", at=other_hosts_of_its_network)
@@ -96,4 +96,4 @@ def departure(port: Any, net: Net, here: Here) -> Iterator[Flow]:
     peer = Here(port.binding_host_id, net).agent
     if tunnel and peer and peer.tunnel_ip and port.admin_state_up and network.admin_state_up:
         yield flow(DEPART, EXACT, match(NETWORK == network.number, ETH_DST == port.mac_address),
-                   set_field(TUN_ID, network.vni), set_field(TUN_DST, peer.tunnel_ip), output(tunnel))
+                   set_field(TUN_ID, network.segmentation_id), set_field(TUN_DST, peer.tunnel_ip), output(tunnel))

@@ -33,7 +33,7 @@ def test_every_edge_leads_forward_to_a_table() -> None:
 
 
 # Changes to the sample: each is a function of the picture, and each can be undone.
-BLUE = {"id": "blue", "project_id": "demo", "vni": 5001, "number": 7}
+BLUE = {"id": "blue", "project_id": "demo", "mtu": 1450, "segmentation_id": 5001, "number": 7}
 BLUE4 = {"id": "blue4", "network_id": "blue", "ip_version": 4, "cidr": "10.0.0.0/24", "gateway_ip": "10.0.0.1"}
 BLUE6 = {"id": "blue6", "network_id": "blue", "ip_version": 6, "cidr": "fd00::/64"}
 PORT1 = {"id": "port1", "network_id": "blue", "mac_address": "fa:16:3e:00:00:01", "binding_host_id": "h1",

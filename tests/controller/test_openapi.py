@@ -59,7 +59,7 @@ def test_it_says_what_a_noun_declares(document: Json) -> None:
     assert served <= set(schemas) and served == {tag["name"] for tag in document["tags"]}
     assert "number" not in schemas["network"]["properties"], "internal"
     assert schemas["network_create"]["properties"]["mtu"] == {
-        "type": "integer", "minimum": 68, "maximum": 65535, "default": 1450}
+        "type": "integer", "minimum": 0, "maximum": 65535, "default": 0}
     assert schemas["port_create"]["required"] == ["network_id"] and "network_id" not in schemas["port_update"]["properties"]
     assert {"tenant_id", "project_id"} <= set(schemas["port"]["properties"])
     listed = {p["name"] for p in paths["/v2.0/ports"]["get"]["parameters"]}

@@ -11,6 +11,7 @@ from controller.derive import BOOK, recompute
 from controller.openflow import wire
 from controller.picture import Picture, flow_relevant
 from controller.pipeline import BRIDGES, TABLES
+from controller.segments import pool
 from topology import api, links, processes
 from topology.cloud import Cloud, run
 from unryu import journal
@@ -103,10 +104,12 @@ def inconsistent(tx: Tx) -> list[str]:
                   if id not in said or id not in rows[kind] or said[id] != flow_relevant(rows[kind][id])]
     held = {(f"subnet:{ip['subnet_id']}", ip["ip_address"]): port.id for port in rows["port"].values() for ip in port.fixed_ips}
     for network in rows["network"].values():
-        held |= {("vni", str(network.vni)): network.id, ("network number", str(network.number)): network.id}
-    given = {(pool, value): owner for pool, value, owner in tx.connection.execute(allocations.select())}
-    return found + [f"{pool} {value} is given to {given.get((pool, value))}, held by {held.get((pool, value))}"
-                    for pool, value in given.keys() | held.keys() if given.get((pool, value)) != held.get((pool, value))]
+        held["network number", str(network.number)] = network.id
+        if network.network_type != "local":
+            held[pool(network.network_type, network.physical_network), str(network.segmentation_id or 0)] = network.id
+    given = {(of, value): owner for of, value, owner in tx.connection.execute(allocations.select())}
+    return found + [f"{of} {value} is given to {given.get((of, value))}, held by {held.get((of, value))}"
+                    for of, value in given.keys() | held.keys() if given.get((of, value)) != held.get((of, value))]
 
 
 def census(cloud: Cloud) -> Counter[str]:

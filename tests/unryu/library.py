@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unryu.db import Tx
 
 
-class Shelf(Resource, kind="shelf", service="library", plural="shelves", visible_if="shared"):
+class Shelf(Resource, kind="shelf", service="library", plural="shelves", visible_if=("shared",)):
     shared: bool = field(False, put=True, admin=True)
     room: int | None = field(None, put=True)
 

@@ -200,11 +200,12 @@ class Api:
 
     def _granted(self, tx: Tx, noun: type[Resource], records: list[Any]) -> dict[str, dict[str, bool]]:
         """What a grant shows to the caller is shared, in the caller's eyes; asked only of what belongs to others."""
-        if not (noun.visible_by and noun.visible_if):
-            return {}
-        foreign = [r.id for r in records if r.project_id != self.context.project_id and not getattr(r, noun.visible_if)]
-        ids = granted(tx, noun, foreign, self.context) if foreign else ()
-        return {id: {noun.visible_if: True} for id in ids}
+        said: dict[str, dict[str, bool]] = {}
+        for attribute in noun.visible_if if noun.visible_by else ():
+            foreign = [r.id for r in records if r.project_id != self.context.project_id and not getattr(r, attribute)]
+            for id in granted(tx, noun, foreign, self.context, attribute) if foreign else ():
+                said.setdefault(id, {})[noun.fields[attribute].wire] = True
+        return said
 
     def _parts(self, tx: Tx, child: type[Resource], attribute: str, records: list[Any]) -> dict[str, list[Any]]:
         """Of each record its parts, as the caller may see them: one query for the page."""

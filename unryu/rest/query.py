@@ -115,9 +115,9 @@ class Query:
     def _said(self, name: str) -> Any:
         """What the caller is told of an attribute: what a grant shows is shared, too."""
         column = self.noun.table.c[name]
-        if name != self.noun.visible_if or not self.noun.visible_by:
+        if name not in self.noun.visible_if or not self.noun.visible_by:
             return column
-        return sa.or_(column, self.noun.table.c.id.in_(granted_ids(self.noun, self._context)))
+        return sa.or_(column, self.noun.table.c.id.in_(granted_ids(self.noun, self._context, name)))
 
     def next_url(self, base: str, marker: str) -> str:
         rest = [(k, v) for k, v in self._args.items(multi=True) if k != "marker"]

@@ -9,7 +9,7 @@ from unryu.auth import Context
 from unryu.db import Tx
 from unryu.errors import BadRequest, Conflict, Forbidden, PreconditionFailed
 from unryu.resource import Field, Resource, new_id, nouns
-from unryu.scope import EVERYBODY, dependent, owned, seen
+from unryu.scope import EVERYBODY, dependent, grant, owned, seen
 from unryu.sentences import class_name
 
 
@@ -103,19 +103,19 @@ def replace(tx: Tx, noun: type[Resource], id: str, part: Field, given: list[dict
 
 def _share(tx: Tx, before: Any, after: Any) -> None:
     """Shared (`visible_if`) and granted to everybody (`visible_by`) are one thing in two words: who says one says both."""
-    if not (after.visible_if and after.visible_by):
-        return
-    was, shared = before is not None and getattr(before, after.visible_if), getattr(after, after.visible_if)
-    to_all = {"object_type": after.kind, "object_id": after.id, "target_project_id": EVERYBODY}
-    if shared and not was:
-        tx.insert(nouns[after.visible_by](project_id=after.project_id, **to_all))
-    elif was and not shared:
-        users = dependent(tx, after, EVERYBODY)
-        if users:
-            raise Conflict(f"{class_name(after.kind)} {after.id} cannot stop being shared: it is in use by another project, "
-                           f"{sorted(users)[0]}.", "InvalidSharedSetting")
-        for grant in tx.where(after.visible_by, **to_all):
-            tx.delete(grant)
+    for attribute in after.visible_if if after.visible_by else ():
+        was, shared = before is not None and getattr(before, attribute), getattr(after, attribute)
+        to_all = {"object_type": after.kind, "object_id": after.id, "action": grant(attribute), "target_project_id": EVERYBODY}
+        if shared and not was:
+            tx.insert(nouns[after.visible_by](project_id=after.project_id, **to_all))
+        elif was and not shared:
+            [held] = tx.where(after.visible_by, **to_all) or [None]
+            users = dependent(tx, after, held) if held else ()
+            if users:
+                raise Conflict(f"{class_name(after.kind)} {after.id} cannot stop being {attribute}: it is in use by another "
+                               f"project, {sorted(users)[0]}.", "InvalidSharedSetting")
+            if held:
+                tx.delete(held)
 
 
 def _changed(tx: Tx, record: Resource, wanted: Resource, names: list[str]) -> Any:

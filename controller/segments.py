@@ -1,0 +1,92 @@
+"""Types of networks: what carries a network between hosts, under which number there, and what that leaves of a packet."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from controller.allocate import free_number, this_number
+from unryu.errors import BadRequest, Conflict
+
+if TYPE_CHECKING:
+    from unryu.db import Tx
+
+
+class NetworkType(NamedTuple):
+    ids: range
+    """Of segments; empty where there are none."""
+    overhead: int
+    """Bytes that a tunnel puts before a guest's packet."""
+    wired: bool
+    """Is it on a physical network?"""
+
+
+# Geneve's figure has room for 8 bytes of options: who comes to need them must not shrink everybody's networks.
+TYPES = {
+    "vxlan": NetworkType(range(1, 1 << 24), 50, False),  # RFC 7348
+    "geneve": NetworkType(range(1, 1 << 24), 58, False),  # RFC 8926
+    "gre": NetworkType(range(1, 1 << 32), 42, False),  # RFC 2890
+    "vlan": NetworkType(range(1, 4095), 0, True),
+    "flat": NetworkType(range(0), 0, True),
+    "local": NetworkType(range(0), 0, False),
+}
+TUNNELS = tuple(name for name, of in TYPES.items() if of.overhead)
+UNDERLAY_MTU = 1500  # of a plain Ethernet: what a network's own is reckoned from where nobody says one
+
+
+def wired(network: Any) -> bool:
+    """Does it cross between hosts on a wire of the provider's, not in a tunnel?"""
+    return TYPES[network.network_type].wired
+
+
+def pool(network_type: str, physical: str | None) -> str:
+    """Of which segment numbers are given out: each type has its own, and each wire. (All of a flat one is one segment, 0.)"""
+    return f"{network_type} {physical}" if physical else network_type
+
+
+def usual_mtu(network_type: str) -> int:
+    return UNDERLAY_MTU - TYPES[network_type].overhead
+
+
+def segment(tx: "Tx", network: Any) -> dict[str, Any]:
+    """Where a new network lies: its attributes, those that were left out chosen; a 400 or 409 for what cannot be."""
+    of, physical = TYPES[network.network_type], network.physical_network
+    if physical is not None and not of.wired:
+        raise _invalid(f"provider:physical_network specified for {network.network_type} network")
+    if network.segmentation_id is not None and not of.ids:
+        raise _invalid(f"segmentation_id prohibited for {network.network_type} provider network")
+    if network.segmentation_id is not None and network.segmentation_id not in of.ids:
+        raise _invalid(f"segmentation_id out of range ({of.ids.start} through {of.ids.stop - 1})")
+    if not of.wired:
+        return {"segmentation_id": _number(tx, network, None) if of.ids else None}
+    if physical is None and (not of.ids or network.segmentation_id is not None):
+        raise _invalid(f"physical_network required for {network.network_type} provider network")
+    known = sorted({name for agent in tx.where("agent") for name in agent.mappings})
+    if not known or physical not in (None, *known):
+        raise _invalid(f"physical_network '{physical}' unknown for {network.network_type} provider network: the hosts have "
+                       f"{', '.join(known) or 'none'}")
+    if not of.ids:
+        tx.allocate(pool("flat", physical), network.id, this_number(
+            0, f"Unable to create the flat network. Physical network {physical} is in use.", "FlatNetworkInUse"))
+        return {}
+    for each in [physical] if physical else known:
+        try:
+            return {"physical_network": each, "segmentation_id": _number(tx, network, each)}
+        except Conflict:
+            if each in (physical, known[-1]):
+                raise
+    raise AssertionError("the last one was either free or not")
+
+
+def _number(tx: "Tx", network: Any, physical: str | None) -> int:
+    """The number asked for, or a free one."""
+    number = network.segmentation_id
+    if number is None:
+        choose = free_number(TYPES[network.network_type].ids, "VLAN" if physical else "tunnel ID")
+    elif physical:
+        choose = this_number(number, f"Unable to create the network. The VLAN {number} on physical network {physical} is in use.",
+                             "VlanIdInUse")
+    else:
+        choose = this_number(number, f"Unable to create the network. The tunnel ID {number} is in use.", "TunnelIdInUse")
+    return int(tx.allocate(pool(network.network_type, physical), network.id, choose))
+
+
+def _invalid(why: str) -> BadRequest:
+    return BadRequest(f"Invalid input for operation: {why}.", "InvalidInput")
