@@ -291,6 +291,7 @@ BY_NXM = {field.nxm >> 9: field for field in (*FIELDS, *XREGISTERS, *XXREGISTERS
 ARP = ETH_TYPE == 0x0806
 IPV4 = ETH_TYPE == 0x0800
 IPV6 = ETH_TYPE == 0x86DD
+FRAGMENT = IPV4 + IP_FRAG.terms(1, 1)  # the first piece, or a later one
 ICMP = IPV4 + (IP_PROTO == 1)
 ICMPV6 = IPV6 + (IP_PROTO == 58)
 ND_NS = ICMPV6 + (ICMPV6_TYPE == 135) + (ICMPV6_CODE == 0)

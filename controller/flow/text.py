@@ -13,6 +13,7 @@ from controller.flow.fields import (
     IN_PORT,
     IP,
     IP6,
+    IP_FRAG,
     IP_PROTO,
     MAC,
     STATES,
@@ -108,6 +109,8 @@ def _vlan(vid: _Asked, pcp: _Asked | None) -> Iterator[tuple[str, str]]:
 def _value(field: Field, value: int, mask: int) -> str:
     if field is ETH_TYPE:
         return f"{value:#06x}"
+    if field is IP_FRAG and (value, mask) == (1, 1):
+        return "yes"
     if field is IN_PORT:
         return _port(value)
     if field is CT_STATE:
@@ -181,10 +184,10 @@ def _nicira_action(action: bytes, tables: dict[int, str]) -> str | None:
     if kind == 34:
         clause, clauses, number = unpack_from(">BBI", action, 10)
         return f"conjunction({number},{clause + 1}/{clauses})"
+    if kind == 35 and len(action) >= 24:
+        return _ct(action, tables)
     if len(action) != 24:
         return None
-    if kind == 35:
-        return _ct(action, tables)
     if kind == 49:
         length, first, header = unpack_from(">HHI", action, 10)
         return f"check_pkt_larger({length})->{_bits(header, first, 1)}"
@@ -206,6 +209,10 @@ def _ct(action: bytes, tables: dict[int, str]) -> str:
         words.append(f"table={tables.get(table, table)}")
     if source or zone:
         words.append(f"zone={_bits(source, zone >> 6, (zone & 0x3F) + 1) if source else zone}")
+    nat = action[24:]
+    if len(nat) >= 16:  # in the forms that our own words have
+        flags, ranges = unpack_from(">HH", nat, 12)
+        words.append(f"nat({'src' if flags == 1 else 'dst'}={IP.text(int.from_bytes(nat[16:20], 'big'))})" if ranges else "nat")
     return f"ct({','.join(words)})"
 
 

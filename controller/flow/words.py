@@ -13,7 +13,7 @@ from itertools import chain
 from struct import Struct
 from typing import NamedTuple
 
-from controller.flow.fields import BY_NXM, CT_NW_PROTO, CT_TP_DST, CT_TP_SRC, Bits, Field, Term, Terms
+from controller.flow.fields import BY_NXM, CT_NW_PROTO, CT_TP_DST, CT_TP_SRC, IP, Bits, Field, Term, Terms
 
 LEARNED = "learned"
 """Who wrote a flow that a switch wrote by itself: in the place of a feature in its cookie."""
@@ -30,6 +30,7 @@ _PUSH_VLAN = Struct(">HHH2x").pack
 _POP_VLAN = Struct(">HH4x").pack
 _RESUBMIT = Struct(">HHIHHB3x").pack
 _CT = Struct(">HHIHHIHB5x").pack
+_NAT = Struct(">HHIH2xHH4s4x").pack
 _LEARN = Struct(">HHIHHHHQHB5x").pack
 _LEARN_TO = Struct(">IH").pack
 _LOADED = Struct(">10xHIQ").unpack
@@ -177,9 +178,23 @@ def ct_commit(zone: int | Bits) -> bytes:
     return _ct(1, zone, 0xFF)
 
 
-def _ct(flags: int, zone: int | Bits, table: int) -> bytes:
+def ct_nat(zone: int, table: Table, source: str = "", destination: str = "") -> Jump:
+    """Have conntrack put this IPv4 address in the place of the source or destination, remember that, and go on in that
+    table. Ports stay as they are where they can. Packets of a connection that it knows are treated as its first was."""
+    if bool(source) == bool(destination):
+        raise ValueError("nat takes an address, of the source or of the destination: a bare one ends Open vSwitch 3.1")
+    nat = _NAT(0xFFFF, 24, _VENDOR, 36, 1 if source else 2, 1, IP.parse(source or destination).to_bytes(4, "big"))
+    return Jump(table, False, _ct(1, zone, table.number, nat))
+
+
+def ct_undo(zone: int, table: Table) -> Jump:
+    """Have conntrack translate what belongs to a connection that it knows, and go on in that table with what it says."""
+    return Jump(table, False, _ct(0, zone, table.number, _NAT(0xFFFF, 16, _VENDOR, 36, 0, 0, b"")[:16]))
+
+
+def _ct(flags: int, zone: int | Bits, table: int, nat: bytes = b"") -> bytes:
     source, value = (0, zone) if isinstance(zone, int) else (zone.of.nxm, zone.first << 6 | zone.width - 1)
-    return _CT(0xFFFF, 24, _VENDOR, 35, flags, source, value, table)
+    return _CT(0xFFFF, 24 + len(nat), _VENDOR, 35, flags, source, value, table) + nat
 
 
 def learn(table: Table, priority: int, terms: Terms, *loads: bytes) -> bytes:

@@ -21,6 +21,7 @@ from controller.flow import (
     EST,
     ETH_DST,
     ETH_SRC,
+    FRAGMENT,
     IN_PORT,
     INV,
     IP_FRAG,
@@ -58,6 +59,8 @@ from controller.flow import (
     cookie,
     ct,
     ct_commit,
+    ct_nat,
+    ct_undo,
     dec_ttl,
     diff,
     drop,
@@ -137,6 +140,10 @@ EVERY_WORD = {
     flow(LOCAL, 17, match(IPV4), ct(IN_PORT[0:16], L2)): "priority=17,ip actions=ct(table=l2,zone=NXM_OF_IN_PORT[])",
     flow(LOCAL, 18, match(IPV6, NETWORK == 5), ct(OUT_PORT, L2), ct_commit(7), ct_commit(0)):
         "priority=18,ipv6,reg0=0x5/0x7fff actions=ct(table=l2,zone=NXM_NX_REG1[0..15]),ct(commit,zone=7),ct(commit)",
+    flow(LOCAL, 18, match(FRAGMENT), ct_nat(0x8001, L2, source="203.0.113.5")):
+        "priority=18,ip,nw_frag=yes actions=ct(commit,table=l2,zone=32769,nat(src=203.0.113.5))",
+    flow(LOCAL, 18, match(UDP), ct_nat(0x8001, L2, destination="10.0.0.5"), ct_undo(7, L2)):
+        "priority=18,udp actions=ct(commit,table=l2,zone=32769,nat(dst=10.0.0.5)),ct(table=l2,zone=7,nat)",
     flow(LOCAL, 19, match(IPV4, NEW == 1, EST == 0, TRK == 1, POLICY == 0x100000002, CT_NW_SRC == "10.0.0.0/8",
                           CT_NW_DST == "10.0.0.1", CT_NW_PROTO == 6, CT_TP_DST.masked(80, 0xFFF0), CT_TP_SRC == 5),
          load(POLICY, 0xFEDCBA9876543210), goto(L2)):
@@ -216,6 +223,7 @@ def test_the_order_of_words_does_not_matter() -> None:
     (lambda: match(NETWORK == 1, NETWORK == 2), "reg0 for 0x1 and for 0x2 at once"),
     (lambda: match(IPV4, TRK == 1, CT_TP_DST == 80), "need ct_nw_proto"),
     (lambda: Reg("policy", 3, 0, 64), "cannot begin at register 3"),
+    (lambda: ct_nat(1, L2), "nat takes an address"),
     (lambda: flow(LOCAL, 1, match(IPV4), ct(1, FLOOD)), "local has no edge to table flood"),
     (lambda: learn(L2, 1, NETWORK == 5), "table l2 is not one that learns"),
     (lambda: remember(L2, 1, [NETWORK], [], seconds=1, most=1), "table l2 is not one that learns"),
