@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Columns
 
-from ovsagent.answers import desk, dhcp4
+from ovsagent.answers import desk, device, dhcp4
 from ovsagent.answers.book import Book
 from ovsagent.answers.packet import IPV4, ethernet, mac, parse, udp4
 from ovsagent.bridges import DOOR
@@ -54,7 +54,7 @@ def question(n: int, kind: int) -> bytes:
     if kind == dhcp4.REQUEST:
         options += bytes([54, 4, 10, 0, 255, 254, 50, 4, *map(int, address(n).split("."))])
     frame = ethernet(MANY, mac(hardware(n)), IPV4, udp4(NOWHERE, EVERYWHERE, (68, 67), head + dhcp4.MAGIC + options + b"\xff"))
-    return desk.tagged(frame, FIRST + n)
+    return device.tagged(frame, FIRST + n)
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def wire() -> Iterator[socket.socket]:
             ip("-n", NAMESPACE, "link", "set", name, "up")
         with inside(NAMESPACE):
             guests = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-            guests.bind(("guests", desk.ETH_P_ALL))
+            guests.bind(("guests", device.ETH_P_ALL))
         guests.settimeout(2)
         with guests:
             yield guests
@@ -86,7 +86,7 @@ def ask(guests: socket.socket, questions: list[bytes]) -> float:
             guests.send(questions[sent])
             sent += 1
         _, source = guests.recvfrom(2048)
-        got += source[2] != desk.PACKET_OUTGOING
+        got += source[2] != device.PACKET_OUTGOING
     return time.perf_counter() - began
 
 
@@ -94,12 +94,12 @@ def echo(guests: socket.socket, questions: list[bytes]) -> float:
     """The floor: as much traffic, and nobody who thinks."""
     with inside(NAMESPACE):
         door = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        door.bind((DOOR, desk.ETH_P_ALL))
+        door.bind((DOOR, device.ETH_P_ALL))
 
     def mirror() -> None:
         for _ in questions:
             frame, _, _, source = door.recvmsg(2048, socket.CMSG_SPACE(20))
-            while source[2] == desk.PACKET_OUTGOING:
+            while source[2] == device.PACKET_OUTGOING:
                 frame, _, _, source = door.recvmsg(2048, socket.CMSG_SPACE(20))
             door.send(frame)
 
@@ -157,7 +157,7 @@ def run() -> dict[str, Any]:
         served = statistics.median(ask(guests, both) for _ in range(ROUNDS))
         time.sleep(1)
         with flood() as stop:
-            desk.attach(guests, only_answers())
+            device.attach(guests, only_answers())
             before = time.perf_counter()
             drowned = statistics.median(ask(guests, both) for _ in range(3))
             sent, lasted = stop(), time.perf_counter() - before + 1
@@ -169,7 +169,7 @@ def run() -> dict[str, Any]:
 
 def only_answers() -> bytes:
     """A filter for the guests' own socket: not what the flooder beside them sends."""
-    lines = [(0x28, 0, 0, 0xFFFFF004), (0x15, 1, 0, desk.PACKET_OUTGOING), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]
+    lines = [(0x28, 0, 0, 0xFFFFF004), (0x15, 1, 0, device.PACKET_OUTGOING), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 

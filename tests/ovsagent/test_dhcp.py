@@ -39,7 +39,8 @@ from scapy.packet import Packet, Raw
 
 from ovsagent.answers import dhcp4, dhcp6, ra
 from ovsagent.answers.book import Book
-from ovsagent.answers.desk import BURST, RATE, Desk, Meter, clerk, tag, untag
+from ovsagent.answers.desk import BURST, RATE, Desk, Meter, clerk
+from ovsagent.answers.device import tag, untag
 from ovsagent.answers.packet import parse
 from ovsagent.ovsdb import Tables
 
