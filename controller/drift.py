@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from controller.derive import Entry
-from controller.flow import Flow
+from controller.flow import Flow, Meter
 from controller.flow.words import LEARNED, REMEMBERED, cookie, feature_number
 from controller.openflow.wire import Installed
-from controller.pipeline import LEARNED_TABLES
+from controller.pipeline import LEARNED_TABLES, METERS
 
 SHOWN = 10
 """Differences of one reading that are logged as text; the others are counted."""
@@ -24,7 +24,7 @@ class Difference(NamedTuple):
     """missing, changed or stranger"""
     entry: Entry
     """What is wanted; of a stranger, what it is."""
-    held: Flow | None = None
+    held: Flow | Meter | None = None
     """What was found in its place."""
 
 
@@ -71,10 +71,12 @@ LeftAlone = Callable[[Installed], bool]
 
 
 def left_alone(kept: Sequence[Cookies]) -> LeftAlone:
-    """Whether a flow on one of our switches is somebody else's to judge. The one place that says so."""
+    """Whether a flow, or a meter, on one of our switches is somebody else's to judge. The one place that says so."""
 
     def judge(installed: Installed) -> bool:
         flow = installed.flow
+        if isinstance(flow, Meter):
+            return flow.number not in METERS
         learned = (flow.bridge, flow.table) in LEARNED_TABLES and installed.cookie in (cookie(LEARNED, flow), REMEMBERED)
         return learned or any(installed.cookie in cookies for cookies in kept)
 

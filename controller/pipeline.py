@@ -99,6 +99,11 @@ DOOR_MAC = "fa:16:3f:ff:ff:fe"
 NOBODYS_ZONE = 1
 ROUTERS_ZONES = 0x8000
 
+# Meters of br-int (a switch takes 2^18 of them, whatever their numbers): 256 for each ofport, from PORTS_METERS on, and as many
+# for each router's number. Those below are an administrator's.
+PORTS_METERS, ROUTERS_METERS = 1 << 24, 2 << 24
+METERS = range(PORTS_METERS, 3 << 24)
+
 # Priorities within a table. Prefixes stand at FALLBACK and the number of their bits (of 128): below SPECIAL.
 MISS = 0
 FALLBACK = 10

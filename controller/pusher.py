@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from controller.derive import Change, Entry
 from controller.drift import SHOWN, Difference, LeftAlone, difference
-from controller.flow import Flow
+from controller.flow import Flow, Meter
 from controller.leases import Tenure
 from controller.openflow.app import Connection, ConnectionLost, NoAnswer
 from controller.openflow.push import Deposed, PushFailed, Refused, push
@@ -50,7 +50,7 @@ class Switch:
     """The loop has said, after that, what it should hold."""
     to_read: dict[Any, Entry] | None = None
     """What it should hold with all that was asked of it, when it must be read back."""
-    refused: set[Flow] = field(default_factory=set)
+    refused: set[Flow | Meter] = field(default_factory=set)
     """Wanted, and not taken: no drift."""
     add: dict[Any, Entry] = field(default_factory=dict)
     delete: dict[Any, Entry] = field(default_factory=dict)

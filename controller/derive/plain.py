@@ -6,7 +6,7 @@ from typing import Any
 
 from controller.derive.standing import Entry, Key, Unit
 from controller.derive.words import Answer, Feature, Here, Net
-from controller.flow import Flow, cookie
+from controller.flow import Flow, Meter, cookie
 from controller.picture import Picture
 
 
@@ -25,11 +25,11 @@ def recompute(picture: Picture, features: Iterable[Feature]) -> dict[str, dict[s
     return found
 
 
-def _entry(feature: Feature, wanted: Flow | Answer) -> Entry:
+def _entry(feature: Feature, wanted: Flow | Meter | Answer) -> Entry:
     return (cookie(feature.name, wanted) if isinstance(wanted, Flow) else 0), wanted
 
 
-def claims_of(feature: Feature, derived: Iterable[Flow | Answer]) -> tuple[Any, ...]:
+def claims_of(feature: Feature, derived: Iterable[Flow | Meter | Answer]) -> tuple[Any, ...]:
     entries = [_entry(feature, wanted) for wanted in derived]
     if len({wanted[:4] for _, wanted in entries}) < len(entries):
         raise ValueError(f"{feature.name} claims one (table, priority, match) twice")

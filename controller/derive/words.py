@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from controller.flow import Flow
+from controller.flow import Flow, Meter
 from controller.flow.words import LEARNED, feature_number
 from controller.picture import Picture, question
 
@@ -34,7 +34,7 @@ def answer(kind: str, port: str, part: str = "", **data: Any) -> Answer:
     return Answer(BOOK, kind, port, part, data)
 
 
-Derivation = Callable[[Any, "Net", "Here"], Iterable[Flow | Answer]]
+Derivation = Callable[[Any, "Net", "Here"], Iterable[Flow | Meter | Answer]]
 Placement = Callable[[Any, "Net"], Iterable[str]]
 
 

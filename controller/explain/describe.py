@@ -53,7 +53,7 @@ def golden(host: str = "h1") -> Iterator[tuple[str, str, str]]:
     engine = Engine(sample(), catalogue.values())
     order = {(t.bridge, t.number): place for place, t in enumerate(TABLES)}
     flows = [f for bridge in BRIDGES for _, f in engine.wanted[host][bridge].values()]
-    for flow in sorted(flows, key=lambda f: (order[f.bridge, f.table], -f.priority, f.match)):
+    for flow in sorted(flows, key=lambda f: (order.get((f.bridge, f.table), -1), -f[2], f.match)):  # meters first
         [unit] = engine.owners(host, flow.bridge, flow)
         yield unit.feature, flow.bridge, text(flow, TABLES)
 

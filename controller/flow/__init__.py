@@ -2,5 +2,6 @@
 
 # The files are the catalogue of words; to name each word here again would be a second home.
 from controller.flow.fields import *  # noqa: F403
+from controller.flow.meters import *  # noqa: F403
 from controller.flow.text import text as text
 from controller.flow.words import *  # noqa: F403

@@ -234,6 +234,7 @@ IPV4_DST = _field("ip_dst", 32, IP, ("OXM_OF_IPV4_DST", 12), ("NXM_OF_IP_DST", 8
 IPV6_SRC = _field("ipv6_src", 128, IP6, ("OXM_OF_IPV6_SRC", 26), ("NXM_NX_IPV6_SRC", 19))
 IPV6_DST = _field("ipv6_dst", 128, IP6, ("OXM_OF_IPV6_DST", 27), ("NXM_NX_IPV6_DST", 20))
 IP_FRAG = _field("nw_frag", 8, FRAG, ("NXM_NX_IP_FRAG", 26))
+IP_DSCP = _field("ip_dscp", 6, DECIMAL, ("OXM_OF_IP_DSCP", 8))
 IP_TTL = _field("nw_ttl", 8, DECIMAL, ("NXM_NX_IP_TTL", 29))
 IP_PROTO = _field("nw_proto", 8, DECIMAL, ("OXM_OF_IP_PROTO", 10), ("NXM_OF_IP_PROTO", 6))
 TCP_SRC = _field("tcp_src", 16, DECIMAL, ("OXM_OF_TCP_SRC", 13), ("NXM_OF_TCP_SRC", 9), shown="tp_src")

@@ -21,6 +21,7 @@ from controller.flow.fields import (
     VLAN_VID,
     Field,
 )
+from controller.flow.meters import Meter, meter_text
 from controller.flow.words import Flow, Table
 
 _BY_OXM = {field.oxm >> 9: field for field in FIELDS}
@@ -48,7 +49,9 @@ class _Asked(NamedTuple):
     mask: int
 
 
-def text(flow: Flow, tables: Iterable[Table] = ()) -> str:
+def text(flow: Flow | Meter, tables: Iterable[Table] = ()) -> str:
+    if isinstance(flow, Meter):
+        return meter_text(flow)
     names = {table.number: table.name for table in tables if table.bridge == flow.bridge}
     table = names.get(flow.table, flow.table)
     words = ",".join([f"priority={flow.priority}", *_match(flow.match)])
@@ -139,6 +142,8 @@ def _instructions(encoded: bytes, tables: dict[int, str]) -> Iterator[str]:
                 yield _action(action_kind, action, tables) or f"action({action.hex()})"
         elif kind == 1 and len(part) == 8:
             yield f"goto_table:{tables.get(part[4], part[4])}"
+        elif kind == 6 and len(part) == 8:
+            yield f"meter:{int.from_bytes(part[4:], 'big')}"
         else:
             yield f"instruction({part.hex()})"
 

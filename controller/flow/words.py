@@ -40,6 +40,7 @@ _PACKET_LARGER = Struct(">HHIHHHI6x").pack
 _DEC_TTL = Struct(">HH4x").pack
 _CONJUNCTION = Struct(">HHIHBBI").pack
 _GOTO = Struct(">HHB3x").pack
+_METER = Struct(">HHI").pack
 _APPLY = Struct(">HH4x").pack
 _HASHED = Struct(">BHH").pack
 
@@ -62,6 +63,12 @@ class Jump(NamedTuple):
 
     table: Table
     last: bool
+    encoded: bytes
+
+
+class Through(NamedTuple):
+    """The meter that a packet passes before anything else is done with it."""
+
     encoded: bytes
 
 
@@ -264,12 +271,23 @@ def goto(table: Table) -> Jump:
 drop = b""  # a flow that does nothing with a packet drops it
 
 
-def flow(table: Table, priority: int, match: bytes, *actions: bytes | Jump) -> Flow:
+def through(meter: int) -> Through:
+    """Drop what this meter does not let pass; always the first word. In the datapath it drops a packet for all that follows,
+    so it must not stand in one of several ways of a packet (see `paced` in the pipeline)."""
+    return Through(_METER(6, 8, meter))
+
+
+def flow(table: Table, priority: int, match: bytes, *actions: bytes | Jump | Through) -> Flow:
     """The flow, unless it goes where its table may not go."""
     if not 0 <= priority <= 0xFFFF:
         raise ValueError(f"priority {priority} in table {table.name}: priorities are 0 to 65535")
-    applied, onward = [], b""
+    applied, first, onward = [], b"", b""
     for action in actions:
+        if isinstance(action, Through):
+            if action is not actions[0]:
+                raise ValueError(f"a flow of table {table.name} does something before its meter")
+            first = action.encoded
+            continue
         if onward:
             raise ValueError(f"a flow of table {table.name} goes on after its goto")
         if isinstance(action, bytes):
@@ -289,7 +307,7 @@ def flow(table: Table, priority: int, match: bytes, *actions: bytes | Jump) -> F
         if len(encoded) > 0xF000:  # a message holds 64 KiB
             raise ValueError(f"a flow of table {table.name} has {len(encoded)} bytes of actions: that is too long")
         encoded = _APPLY(4, 8 + len(encoded)) + encoded
-    return Flow(table.bridge, table.number, priority, match, encoded + onward)
+    return Flow(table.bridge, table.number, priority, match, first + encoded + onward)
 
 
 @lru_cache

@@ -1,23 +1,24 @@
-"""A change of flows into one switch: one atomic bundle, all of it or none."""
+"""A change of flows into one switch: one atomic bundle, all of it or none; and around it the meters that they name, since a
+bundle takes none."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from controller.flow import Flow
+from controller.flow import Meter
 from controller.openflow import wire
 from controller.openflow.app import Connection
-from controller.openflow.wire import Entry
+from controller.openflow.wire import Entry, Wanted
 
 CHUNK = 256  # flows between two barriers, some 64 KiB
 WINDOW = 4  # barriers on their way; what others ask of the switch waits behind no more than these
 
 
 class Refused(NamedTuple):
-    """A flow the switch does not take, and why, in words."""
+    """A flow, or a meter, that the switch does not take, and why, in words."""
 
-    flow: Flow
+    flow: Wanted
     error: str
 
 
@@ -29,13 +30,15 @@ class Deposed(Exception):
     """The switch has another master: it is no longer ours to write to."""
 
 
-def push(connection: Connection, add: list[Entry], delete: list[Entry], timeout: float = 10.0) -> list[Refused]:
+def push(connection: Connection, add: Sequence[Entry], delete: Sequence[Entry], timeout: float = 10.0) -> list[Refused]:
     """Add, then delete, in one atomic bundle. What the switch refuses is left out and given back; the rest is applied.
 
     `timeout` is how long the switch may take for any one answer. Raises ConnectionLost, NoAnswer, Deposed or PushFailed;
     the first two leave open whether the change was applied, which reading back tells.
     """
-    refused: list[Refused] = []
+    meters, gone = ([entry[1] for entry in entries if isinstance(entry[1], Meter)] for entries in (add, delete))
+    refused = _set_meters(connection, meters, timeout)
+    add, delete = ([entry for entry in entries if not isinstance(entry[1], Meter)] for entries in (add, delete))
     while add or delete:
         errors = _attempt(connection, add, delete, timeout)
         if not errors:
@@ -44,7 +47,43 @@ def push(connection: Connection, add: list[Entry], delete: list[Entry], timeout:
         refused += [Refused(entries[index][1], error) for index, error in errors.items()]
         delete = [entry for index, entry in enumerate(delete, len(add)) if index not in errors]
         add = [entry for index, entry in enumerate(add) if index not in errors]
+    _delete_meters(connection, gone, timeout)
     return refused
+
+
+def _set_meters(connection: Connection, meters: list[Meter], timeout: float) -> list[Refused]:
+    """Before the flows that name them. Each is added, and then changed to what it should be: whether it was there need not be
+    known, and one that was there is never missing, nor any of its flows, which would go with it."""
+    refused: list[Refused] = []
+    for at in range(0, len(meters), CHUNK):
+        some = meters[at:at + CHUNK]
+        errors = _told(connection, (wire.ADD_METER, wire.MODIFY_METER), some, timeout)
+        refused += [Refused(meter, errors[index]) for index, meter in enumerate(some) if index in errors]
+    return refused
+
+
+def _delete_meters(connection: Connection, meters: list[Meter], timeout: float) -> None:
+    """After the flows that named them: with a meter its flows would go."""
+    for at in range(0, len(meters), CHUNK):
+        for error in _told(connection, (wire.DELETE_METER,), meters[at:at + CHUNK], timeout).values():
+            raise PushFailed(f"switch {connection} does not delete a meter: {error}")
+
+
+def _told(connection: Connection, commands: tuple[int, ...], meters: list[Meter], timeout: float) -> dict[int, str]:
+    """Say these commands of each meter; the places of those that were refused, and why."""
+    errors: dict[int, str] = {}
+    with connection.watch(len(commands) * len(meters) + 1) as replies:
+        *xids, last = replies.xids
+        said = [(command, meter) for meter in meters for command in commands]
+        mods = (wire.meter_mod(xid, *each) for xid, each in zip(xids, said, strict=True))
+        connection.send(b"".join(mods) + wire.barrier(last))
+        while (message := replies.next(timeout)).xid != last:
+            if message.type != wire.ERROR or wire.reason(message.data) == wire.METER_EXISTS:
+                continue
+            if wire.reason(message.data) == wire.IS_SLAVE:
+                raise Deposed(f"switch {connection} has another master")
+            errors.setdefault((message.xid - xids[0]) // len(commands), wire.complaint(message.data))
+    return errors
 
 
 def _attempt(connection: Connection, add: list[Entry], delete: list[Entry], timeout: float) -> dict[int, str]:

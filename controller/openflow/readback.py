@@ -12,15 +12,18 @@ class NotRead(Exception):
 
 
 def read(connection: Connection, bridge: str, timeout: float = 10.0) -> list[Installed]:
-    """All flows of the switch, as flows of this bridge, with cookies and counters."""
+    """All flows of the switch, as flows of this bridge, with cookies and counters; and all its meters."""
     deadline = monotonic() + timeout
     installed: list[Installed] = []
-    with connection.watch(1) as replies:
-        connection.send(wire.flow_stats_request(replies.xids[0]))
-        while True:
+    with connection.watch(2) as replies:
+        flows, meters = replies.xids
+        connection.send(wire.flow_stats_request(flows) + wire.meters_request(meters))
+        unpack, left = {flows: wire.flow_stats, meters: wire.meters}, {flows, meters}
+        while left:
             message = replies.next(max(0.0, deadline - monotonic()))
             if message.type == wire.ERROR:
-                raise NotRead(f"switch {connection} does not tell its flows: {wire.complaint(message.data)}")
-            installed.extend(wire.flow_stats(bridge, message.data))
+                raise NotRead(f"switch {connection} does not tell what it has: {wire.complaint(message.data)}")
+            installed.extend(unpack[message.xid](bridge, message.data))
             if not wire.more_to_come(message.data):
-                return installed
+                left.remove(message.xid)
+        return installed

@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 from os_ken.ofproto import ofproto_v1_3
 
-from controller.flow import Flow
+from controller.flow import Flow, Meter, read_meter
 
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REPLY = 0, 1, 2, 3, 4, 6
 OPEN, COMMIT, DISCARD = 0, 4, 6  # what to do with a bundle; a reply is one more
 MASTER, SLAVE = 2, 3
 IS_SLAVE, STALE = (1, 10), (11, 0)  # error type and code
 ADD, DELETE_STRICT = 0, 4
+ADD_METER, MODIFY_METER, DELETE_METER = 0, 1, 2
+METER_EXISTS = (12, 1)
 
 _ONF = 0x4F4E4600
 _ATOMIC_ORDERED = 3
@@ -31,15 +33,20 @@ _FLOW_STATS_REQUEST = Struct(">BBHIHH4xB3xII4xQQHH4x").pack
 _BUNDLED_FLOW_MOD = Struct(">HHI16sHHIQQBB4xH16sHH").pack
 _ONF_PART = Struct(">III2xH").pack
 _ANYTHING = b"\xff" * 12 + bytes(4)
+_METER_MOD = Struct(">BBHIH2sI").pack
+_METERS_REQUEST = Struct(">BBHIHH4xI4x").pack
+_METER_CONFIG = Struct(">H2sI").unpack_from
+_EVERY_METER = 0xFFFFFFFF
 _FLOW_STATS = Struct(">HBxIIH10xQQQ2xH").unpack_from
 
-Entry = tuple[int, Flow]  # a cookie and its flow
+Wanted = Flow | Meter
+Entry = tuple[int, Wanted]  # a cookie and its flow; of a meter 0
 
 
 class Installed(NamedTuple):
-    """A flow as a switch reports it."""
+    """A flow as a switch reports it; or a meter, of which it says no more than that."""
 
-    flow: Flow
+    flow: Wanted
     cookie: int
     duration: float  # seconds since it was added
     packets: int
@@ -86,6 +93,24 @@ def bundled(xid: int, bundle: int, command: int, entries: Iterable[Entry]) -> by
             match, padding, instructions,
         )
     return b"".join(pieces)
+
+
+def meter_mod(xid: int, command: int, meter: Meter) -> bytes:
+    config = meter.config if command != DELETE_METER else meter.config[:2]
+    return _METER_MOD(_VERSION, 29, 14 + len(config), xid, command, config[:2], meter.number) + config[2:]
+
+
+def meters_request(xid: int) -> bytes:
+    return _METERS_REQUEST(_VERSION, 18, 24, xid, 10, 0, _EVERY_METER)
+
+
+def meters(bridge: str, multipart_reply: bytes) -> Iterator[Installed]:
+    """The meters in one message of a reply."""
+    at, end = 16, len(multipart_reply)
+    while at < end:
+        length, flags, number = _METER_CONFIG(multipart_reply, at)
+        yield Installed(read_meter(bridge, number, flags + multipart_reply[at + 8:at + length]), 0, 0.0, 0, 0)
+        at += length
 
 
 def flow_stats_request(xid: int) -> bytes:

@@ -24,6 +24,7 @@ from controller.flow import (
     FRAGMENT,
     IN_PORT,
     INV,
+    IP_DSCP,
     IP_FRAG,
     IP_PROTO,
     IP_TTL,
@@ -78,6 +79,7 @@ from controller.flow import (
     resubmit,
     set_field,
     text,
+    through,
     to_in_port,
 )
 
@@ -171,6 +173,8 @@ EVERY_WORD = {
     flow(LOCAL, 26, match(IPV4, IP_TTL == 64), larger(1464, NETWORK.of[15:16]), dec_ttl(), load(IP_TTL, 64), resubmit(L2)):
         "priority=26,ip,nw_ttl=64 actions=check_pkt_larger(1464)->NXM_NX_REG0[15],dec_ttl,load:0x40->NXM_NX_IP_TTL[],"
         "resubmit(,l2)",
+    flow(LOCAL, 28, match(IPV4), set_field(IP_DSCP, 46), goto(L2)):
+        "priority=28,ip actions=set_field:46->ip_dscp,goto_table:l2",
     flow(LOCAL, 27, match(ARP, ARP_OP == 2), remember(
             NEXT_HOPS, 100, (NETWORK, REMOTE), [(ARP_SHA, POLICY.of[0:48]), (NETWORK, NETWORK.of[16:31])],
             load(ZONE, 1), seconds=60, most=1000)):
@@ -235,6 +239,7 @@ def test_the_order_of_words_does_not_matter() -> None:
     (lambda: flow(LOCAL, 1, match(), resubmit(FLOOD)), "local has no edge to table flood"),
     (lambda: flow(LOCAL, 1, match(), goto(ELSEWHERE)), "no edge"),
     (lambda: flow(LOCAL, 1, match(), goto(BACK)), "only goes forward"),
+    (lambda: flow(LOCAL, 1, match(), output(1), through(7)), "something before its meter"),
     (lambda: flow(LOCAL, 1, match(), goto(L2), output(1)), "after its goto"),
     (lambda: flow(LOCAL, 1, match(), *[output(1)] * 5000), "too long"),
 ])

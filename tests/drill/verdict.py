@@ -28,10 +28,12 @@ LEARNED = {(table.bridge, table.number) for table in TABLES if table.learned}
 def flows(path: Path, bridge: str) -> set[tuple[int, Any]]:
     """What a bridge holds, asked at its own socket."""
     held: set[tuple[int, Any]] = set()
-    for message in _conversation(path, wire.flow_stats_request(2), patience=10):
+    unpack = {2: wire.flow_stats, 3: wire.meters}
+    for message in _conversation(path, wire.flow_stats_request(2) + wire.meters_request(3), patience=10):
         if message[1] == 19:
-            held |= {(each.cookie, each.flow) for each in wire.flow_stats(bridge, message)}
-            if not wire.more_to_come(message):
+            xid = wire.HEADER.unpack_from(message)[3]
+            held |= {(each.cookie, each.flow) for each in unpack[xid](bridge, message)}
+            if not wire.more_to_come(message) and unpack.pop(xid, None) is not None and not unpack:
                 return held
     raise ConnectionError(f"{path} hung up")
 
