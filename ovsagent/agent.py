@@ -4,11 +4,12 @@ import os
 import sys
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import SettingsError
 
+from ovsagent.mappings import checked
 from unryu.config import Settings, state_dir
 
 
@@ -21,7 +22,8 @@ class AgentSettings(Settings):
     tls: Path = Field(Path(), description="Folder of host.pem and services-ca.pem; empty: $STATE/secrets/tls")
     openflow: list[str] = Field(description="OpenFlow targets for the bridges, such as ssl:100.64.0.1:6653")
     tunnel_ip: IPv4Address = Field(description="Address of this host's tunnel end")
-    bridge_mappings: dict[str, str] = Field({}, description="Physical network to what carries it on this host")
+    bridge_mappings: Annotated[dict[str, str], AfterValidator(checked)] = Field(
+        {}, description="Physical network to the bridge that carries it on this host: br-ex, or one of its own")
     ovsdb: Path = Field(Path("/run/openvswitch/db.sock"), description="Unix socket of this host's ovsdb-server")
     listen: str = Field(description="Address and port of the agent's own door")
 

@@ -39,12 +39,15 @@ class Fixed(NamedTuple):
     options: dict[str, str]
 
 
+TUNNEL = {"remote_ip": "flow", "key": "flow"}   # one port for all peers: flows say whom a packet is for
 FIXED = (
     Fixed("br-int", "patch-tun", "patch-tun", 1, "patch", {"peer": "patch-int"}),
     Fixed("br-int", "patch-ex", "patch-ex", 2, "patch", {"peer": "patch-ex-int"}),
     Fixed("br-int", "door", DOOR, 3, "internal", {}),
     Fixed("br-tun", "patch-int", "patch-int", 1, "patch", {"peer": "patch-tun"}),
-    Fixed("br-tun", "vxlan", "vxlan", 2, "vxlan", {"remote_ip": "flow", "key": "flow"}),
+    Fixed("br-tun", "vxlan", "vxlan", 2, "vxlan", TUNNEL),
+    Fixed("br-tun", "geneve", "geneve", 3, "geneve", TUNNEL),
+    Fixed("br-tun", "gre", "gre", 4, "gre", TUNNEL),
     Fixed("br-ex", "patch-int", "patch-ex-int", 1, "patch", {"peer": "patch-ex"}),
 )
 
@@ -67,7 +70,7 @@ def wanted(cloud: str, host: str, tunnel_ip: str, controllers: tuple[str, ...] |
         return {bridge: {"type": "internal"}} | {
             port.name: {
                 "type": port.type, "ofport_request": port.ofport,
-                "options": port.options | ({"local_ip": tunnel_ip} if port.type == "vxlan" else {}),
+                "options": port.options | ({"local_ip": tunnel_ip} if port.options is TUNNEL else {}),
             }
             for port in FIXED if port.bridge == bridge
         }

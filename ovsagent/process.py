@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ovsagent import bridges, door, report
+from ovsagent import bridges, door, links, mappings, report
 from ovsagent.answers.book import Book
 from ovsagent.answers.desk import Desk
 from ovsagent.log import setup
@@ -39,6 +39,7 @@ class Agent:
         self.wired = False
         self.connection = 0         # the database's, when we last looked
         self.mended = 0
+        self.deaf: set[str] = set()     # uplinks that the kernel was taken off
         self.ovsdb = Client(Path(settings["ovsdb"]), bridges.WATCH, on_change=self.woken.set)
         self.vswitchd = Vswitchd(Path(settings["ovsdb"]).parent)
         self.vifs = Vifs(self.ovsdb, self.vswitchd)
@@ -100,11 +101,18 @@ class Agent:
         """Before anything is mended, since somebody waits for the news of a plug. A host half wired is no news."""
         tables, connection = self.ovsdb.tables, self.ovsdb.connections
         now = report.full(self.identity, tables)
-        self.wired = sum(map(len, now["ofports"].values())) == len(bridges.FIXED)
+        self.wired = all(port.role in now["ofports"][port.bridge] for port in bridges.FIXED)
+        self.deafen({name for name, _ in mappings.uplinks(self.settings["bridge_mappings"], tables).values()})
         if self.wired:
             self.underlay.start()       # not before: a switch without a tunnel port does not listen to ARP
             self.reporter.tell(now, again=connection != self.connection)
             self.connection = connection
+
+    def deafen(self, uplinks: set[str]) -> None:
+        """This host's own addresses are nothing that the provider's wires should hear of."""
+        for name in uplinks - self.deaf:
+            links.deafen(name)
+        self.deaf = uplinks
 
     def mend(self) -> None:
         wanted = bridges.wanted(
@@ -115,6 +123,7 @@ class Agent:
         with self.vifs.lock:
             tables = self.ovsdb.tables
             wanted = bridges.with_ports(wanted, "br-int", self.vifs.ports(tables))
+            wanted = mappings.joined(wanted, self.settings["bridge_mappings"], tables)
             if operations := bridges.difference(wanted, tables, secured) + pins:
                 self.mended += 1
                 counted = Counter(f"{operation['op']} {operation['table']}" for operation in operations)

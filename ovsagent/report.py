@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from zlib import crc32
 
 from ovsagent.bridges import NONE, ofports
+from ovsagent.mappings import WIRE, uplinks
 from ovsagent.ovsdb import Row, Tables
 from unryu import tls
 
@@ -56,7 +57,9 @@ def trouble(interface: Row) -> str:
 
 
 def full(identity: Report, have: Tables) -> Report:
-    return {**identity, "ofports": ofports(have), "vifs": vifs(have)}
+    found = ofports(have)
+    found[WIRE] |= {physical: number for physical, (_, number) in uplinks(identity["mappings"], have).items()}
+    return {**identity, "ofports": found, "vifs": vifs(have)}
 
 
 def delta(told: Report, now: Report) -> Report | None:

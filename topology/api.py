@@ -132,6 +132,9 @@ class Network:
     def get(self, path: str) -> Any:
         return call("GET", f"{self.base}/{path}", line=_line(self.cloud), X_Auth_Token=self.token)[0]
 
+    def post(self, path: str, body: Any) -> Any:
+        return call("POST", f"{self.base}/{path}", body, line=_line(self.cloud), X_Auth_Token=self.token)[0]
+
     def put(self, path: str, body: Any) -> Any:
         return call("PUT", f"{self.base}/{path}", body, line=_line(self.cloud), X_Auth_Token=self.token)[0]
 

@@ -200,11 +200,17 @@ def plug(port: str, host: str, name: str, wait: bool, timeout: float, static: bo
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def execute(name: str, command: tuple[str, ...]) -> None:
-    """Run a command in a guest (a shell when none is given): `unryu lab exec vm1 -- ping -c 1 10.0.0.2`."""
-    from topology import lab
+    """Run a command in a guest (a shell when none is given): `unryu lab exec vm1 -- ping -c 1 10.0.0.2`.
+
+    The guest `internet` is what lies outside the cloud: a router at 203.0.113.1 and 2001:db8:cafe::1, and behind it a web
+    server at 198.51.100.80 and 2001:db8:80::80 that answers with the address of whoever asks.
+    """
+    from topology import internet, lab
 
     _root()
-    lab.execute(lab.guest(_cloud(), name), command[1:] if command[:1] == ("--",) else command)
+    cloud = _cloud()
+    namespace = internet.namespace(cloud) if name == internet.NAME else lab.guest(cloud, name).namespace
+    lab.execute(namespace, command[1:] if command[:1] == ("--",) else command)
 
 
 @lab.command()

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,6 +50,7 @@ url = "{database}"
 
 [lab]
 controllers = {controllers}
+bridge_mappings = {{ physical1 = "br-ex" }}
 """
 
 
@@ -209,6 +211,12 @@ class Cloud:
 
     def controllers(self) -> list[Controller]:
         return [Controller(self, number) for number in range(1, 1 + int(self.settings.get("lab", {}).get("controllers", 1)))]
+
+    @property
+    def mappings(self) -> dict[str, str]:
+        """Of every host: physical network → bridge."""
+        lab: Any = self.settings.get("lab", {})
+        return dict(lab.get("bridge_mappings", {"physical1": "br-ex"}))
 
     def password(self, user: str) -> str:
         path = self.state / "secrets" / f"{user}-password"

@@ -63,7 +63,7 @@ def guest(cloud: Cloud, name: str) -> Guest:
 def plug(cloud: Cloud, port: str, host: str, name: str, patience: float, static: bool = False) -> Guest:
     """Bind a port to a host and put a guest on it; wait, at most `patience` seconds, until the port is ACTIVE. The guest
     asks for its addresses where its subnets say that somebody answers; with `static` it is told them by hand."""
-    if not re.fullmatch(r"(?!(h[0-9]+|underlay)$)[a-z][a-z0-9-]{0,30}", name):
+    if not re.fullmatch(r"(?!(h[0-9]+|underlay|internet)$)[a-z][a-z0-9-]{0,30}", name):
         raise click.UsageError(f"{name!r} cannot name a guest: small letters, digits and dashes, and no host's name.")
     where, network = cloud.host(host), api.Network(cloud)
     found = network.port(port)
@@ -165,9 +165,9 @@ def _wait_active(network: api.Network, guest: Guest, patience: float) -> None:
         raise click.ClickException(f"{guest.name} is plugged, but its port was not ACTIVE within {patience:.0f} s.")
 
 
-def execute(guest: Guest, command: tuple[str, ...]) -> NoReturn:
-    """Become the command, inside the guest: its terminal and its exit code are ours."""
-    words = ("ip", "netns", "exec", guest.namespace, *(command or (os.environ.get("SHELL", "/bin/bash"),)))
+def execute(namespace: str, command: tuple[str, ...]) -> NoReturn:
+    """Become the command, inside a guest or in the internet: its terminal and its exit code are ours."""
+    words = ("ip", "netns", "exec", namespace, *(command or (os.environ.get("SHELL", "/bin/bash"),)))
     os.execvpe(words[0], words, _outside())
 
 

@@ -6,10 +6,12 @@ settings said again, since whoever made them may have been killed before the nex
 
 import json
 from pathlib import Path
+from typing import Any
 
 from topology.cloud import PREFIX, TUNNEL_ENDS, Cloud, Host, run
 
 UNDERLAY_MTU = 1600  # a tenant's 1500 bytes and any tunnel's headers
+NIC = "eth1"  # of a host, on the provider's segment (topology/internet.py)
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 
@@ -29,18 +31,18 @@ def namespaces(cloud: Cloud) -> list[str]:
 
 def links(cloud: Cloud) -> list[str]:
     """The links of this cloud in the machine's own namespace."""
-    return sorted(name for name in _links() if name.startswith(f"{cloud.name}-"))
+    return sorted(name for name in names() if name.startswith(f"{cloud.name}-"))
 
 
 def wire_cloud(cloud: Cloud) -> None:
     if underlay(cloud) not in namespaces(cloud):
         run("ip", "netns", "add", underlay(cloud))
-    if "br0" not in _links(underlay(cloud)):
-        _batch(f"link add br0 mtu {UNDERLAY_MTU} type bridge", "link set br0 up", namespace=underlay(cloud))
-    if management(cloud) not in _links():
-        _batch(f"link add {management(cloud)} type bridge")
+    if "br0" not in names(underlay(cloud)):
+        batch(f"link add br0 mtu {UNDERLAY_MTU} type bridge", "link set br0 up", namespace=underlay(cloud))
+    if management(cloud) not in names():
+        batch(f"link add {management(cloud)} type bridge")
     addresses = [f"addr replace {one.address}/{PREFIX} dev {management(cloud)}" for one in cloud.controllers()]
-    _batch(*addresses, f"link set {management(cloud)} up")
+    batch(*addresses, f"link set {management(cloud)} up")
 
 
 def wire_host(host: Host) -> None:
@@ -52,19 +54,19 @@ def wire_host(host: Host) -> None:
     cloud, namespace = host.cloud, host.namespace
     if namespace not in namespaces(cloud):
         run("ip", "netns", "add", namespace)
-    have = _links(namespace)
+    have = names(namespace)
     if "mgmt" not in have:
-        _batch(f"link add {namespace} type veth peer name mgmt netns {namespace}")
-    _batch(f"link set {namespace} master {management(cloud)} up")
+        batch(f"link add {namespace} type veth peer name mgmt netns {namespace}")
+    batch(f"link set {namespace} master {management(cloud)} up")
     if "underlay" not in have:
-        _batch(
+        batch(
             f"link add {host.name} mtu {UNDERLAY_MTU} type veth"
             f" peer name underlay mtu {UNDERLAY_MTU} netns {namespace}", namespace=underlay(cloud),
         )
-    _batch(f"link set {host.name} master br0 up", namespace=underlay(cloud))
+    batch(f"link set {host.name} master br0 up", namespace=underlay(cloud))
     if "br-phys" not in have:
-        _batch("tuntap add br-phys mode tap", namespace=namespace)
-    _batch(
+        batch("tuntap add br-phys mode tap", namespace=namespace)
+    batch(
         "link set lo up",
         "link set mgmt up", f"addr replace {host.address}/{PREFIX} dev mgmt",
         "link set underlay up",
@@ -74,32 +76,35 @@ def wire_host(host: Host) -> None:
 
 
 def make_database(host: Host) -> None:
-    """An Open vSwitch database that holds br-phys already, so that nobody waits for the switch to configure it."""
+    """An Open vSwitch database that holds br-phys already, so that nobody waits for the switch to configure it, and br-ex
+    with the NIC that an operator would add to it."""
     file = host.dir / "conf.db"
     if file.exists():
         return
     host.dir.mkdir(parents=True, exist_ok=True)
-    ports = {"br-phys": "internal", "underlay": "system"}
-    rows = [
-        {"op": "insert", "table": "Interface", "uuid-name": f"interface{number}",
-         "row": {"name": name, "type": kind, "mtu_request": UNDERLAY_MTU}}
-        for number, (name, kind) in enumerate(ports.items())
-    ] + [
-        {"op": "insert", "table": "Port", "uuid-name": f"port{number}",
-         "row": {"name": name, "interfaces": ["named-uuid", f"interface{number}"]}}
-        for number, name in enumerate(ports)
-    ] + [
-        {"op": "insert", "table": "Bridge", "uuid-name": "bridge",
-         "row": {"name": "br-phys", "datapath_type": "netdev",
-                 "ports": ["set", [["named-uuid", f"port{number}"] for number in range(len(ports))]]}},
-        {"op": "insert", "table": "Open_vSwitch",
-         "row": {"bridges": ["named-uuid", "bridge"], "external_ids": ["map", [["system-id", host.name]]]}},
-    ]
+    rows: list[dict[str, Any]] = []
+    for bridge, nic, mtu, more in (("br-phys", "underlay", UNDERLAY_MTU, {}), ("br-ex", NIC, None, {"fail_mode": "secure"})):
+        for name, kind in ((bridge, "internal"), (nic, "system")):
+            wish = {"mtu_request": mtu} if mtu else {}
+            rows += [_row("Interface", f"interface_{name}", name=name, type=kind, **wish),
+                     _row("Port", f"port_{name}", name=name, interfaces=["named-uuid", f"interface_{_plain(name)}"])]
+        ports = [["named-uuid", f"port_{_plain(name)}"] for name in (bridge, nic)]
+        rows.append(_row("Bridge", f"bridge_{bridge}", name=bridge, datapath_type="netdev", ports=["set", ports], **more))
+    bridges = [["named-uuid", row["uuid-name"]] for row in rows if row["table"] == "Bridge"]
+    rows.append(_row("Open_vSwitch", "host", bridges=["set", bridges], external_ids=["map", [["system-id", host.name]]]))
     draft = file.with_name("conf.db.new")
     draft.unlink(missing_ok=True)
     run("ovsdb-tool", "create", str(draft), SCHEMA)
     run("ovsdb-tool", "transact", str(draft), json.dumps(["Open_vSwitch", *rows]))
     draft.replace(file)
+
+
+def _row(table: str, uuid: str, **columns: Any) -> dict[str, Any]:
+    return {"op": "insert", "table": table, "uuid-name": _plain(uuid), "row": columns}
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def unwire(cloud: Cloud) -> int:
@@ -112,11 +117,11 @@ def unwire(cloud: Cloud) -> int:
     return len(there) + len(left)
 
 
-def _links(namespace: str | None = None) -> set[str]:
+def names(namespace: str | None = None) -> set[str]:
     where = ("-n", namespace) if namespace else ()
     return {link["ifname"] for link in json.loads(run("ip", *where, "-j", "link", "show") or "[]")}
 
 
-def _batch(*commands: str, namespace: str | None = None) -> None:
+def batch(*commands: str, namespace: str | None = None) -> None:
     where = ("-n", namespace) if namespace else ()
     run("ip", *where, "-batch", "-", given="".join(f"{command}\n" for command in commands))

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from topology import internet
 from topology.cloud import Cloud, Host, python
 
 SUPERVISOR = "supervisor"
@@ -55,7 +56,9 @@ def wanted(cloud: Cloud) -> list[Process]:
         **cloud.environment(one.name), "UNRYU_CONTROLLER_NAME": one.name, "UNRYU_CONTROLLER_OPENFLOW": one.openflow,
         "UNRYU_CONTROLLER_LISTEN": one.listen}, ready) for one in cloud.controllers()]
     line = [Process(name, succession(cloud), cloud.environment(name), cloud.state / "run") for name in SUCCESSORS]
-    return [*services, *line, *(process for host in cloud.hosts() for process in _of_host(host))]
+    outside = Process(f"{internet.NAME}/website", internet.website(cloud), cloud.environment(f"{internet.NAME}/website"),
+                      Path("/run/netns", internet.namespace(cloud)))
+    return [*services, *line, outside, *(process for host in cloud.hosts() for process in _of_host(host))]
 
 
 def succession(cloud: Cloud) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ def _of_host(host: Host) -> list[Process]:
             UNRYU_AGENT_TUNNEL_IP=host.tunnel_ip,
             UNRYU_AGENT_OVSDB=str(host.ovsdb),
             UNRYU_AGENT_LISTEN=host.door,
+            UNRYU_AGENT_BRIDGE_MAPPINGS=json.dumps(cloud.mappings),
         ),
     ]
 

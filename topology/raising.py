@@ -2,16 +2,18 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import entry_points
+from ipaddress import ip_interface
 
 import click
 
-from topology import api, links, processes, supervisor
+from topology import api, internet, links, processes, supervisor
 from topology.cloud import Cloud, Host
 from topology.credentials import write_clouds
 from unryu import tls
@@ -59,6 +61,7 @@ def raise_cloud(
         _await(f"{host.name}/agent", partial(api.agent, host, "GET", "/health"), cloud, deadline, say)
         _await(f"{host.name}/ovs-vswitchd", partial(_connected, host), cloud, deadline, say)
     reached("hosts")
+    _provide(cloud)
     return timings
 
 
@@ -70,12 +73,33 @@ def _connected(host: Host) -> None:
         raise api.Refused(f"{', '.join(late) or 'every bridge'} of {host.name} still waits for the controller.")
 
 
+def _provide(cloud: Cloud) -> None:
+    """The external network, once in a cloud's life: who deletes it wants none. Its note lies with the settings, and so lives as
+    long as the database."""
+    note = cloud.state / "internet.json"
+    if note.exists():
+        return
+    network, name = api.Network(cloud), internet.NAME
+    found = network.get(f"networks?name={name}&router:external=true")["networks"]  # made by who was killed before the note
+    made = found[0] if found else network.post("networks", {"network": {
+        "name": name, "router:external": True, "provider:network_type": "flat",
+        "provider:physical_network": internet.PHYSICAL}})["network"]
+    if not made["subnets"]:
+        network.post("subnets", {"subnets": [{
+            "name": f"{name}-v{version}", "network_id": made["id"], "ip_version": version, "gateway_ip": str(router.ip),
+            "cidr": str(router.network), "allocation_pools": [{"start": str(router.ip + 9), "end": str(router.ip + 249)}],
+        } for version, router in ((version, ip_interface(address)) for version, address in internet.ROUTER.items())]})
+    note.write_text(json.dumps({"network": made["id"]}) + "\n")
+
+
 def _wire(cloud: Cloud, count: int) -> None:
     links.wire_cloud(cloud)
+    internet.wire(cloud)
 
     def build(number: int) -> None:
         host = Host(cloud, number)
         links.wire_host(host)
+        internet.wire_host(host)
         links.make_database(host)
 
     with ThreadPoolExecutor(8) as pool:

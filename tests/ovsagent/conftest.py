@@ -96,13 +96,13 @@ class Host(OvsHost):
         self.guests: list[str] = []
         self.log = self.dir / "agent.log"
 
-    def start_agent(self) -> None:
+    def start_agent(self, mappings: dict[str, str] | None = None) -> None:
         identities.host(self.dir / "tls")
         env = {
             "HOST": "h1", "CLOUD": "test", "CONTROLLER_URL": "https://127.0.0.1:8000/base/",
             "TLS": f"{self.dir}/tls/h1", "OPENFLOW": '["ssl:127.0.0.1:6653"]',
             "TUNNEL_IP": "198.18.0.1", "OVSDB": str(self.db), "LISTEN": "127.0.0.1:8001",
-            "BRIDGE_MAPPINGS": '{"physnet1": "br-ex"}',
+            "BRIDGE_MAPPINGS": json.dumps(mappings or {"physnet1": "br-ex"}),
         }
         with self.log.open("a") as log:
             self.agent = subprocess.Popen(

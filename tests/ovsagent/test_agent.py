@@ -15,8 +15,8 @@ pytestmark = pytest.mark.system
 
 PORT = "0a0b0c00-0000-4000-8000-000000000001"
 OTHER = "0a0b0d00-0000-4000-8000-000000000002"
-OFPORTS = {"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3}, "br-tun": {"patch-int": 1, "vxlan": 2},
-           "br-ex": {"patch-int": 1}}
+OFPORTS = {"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3},
+           "br-tun": {"patch-int": 1, "vxlan": 2, "geneve": 3, "gre": 4}, "br-ex": {"patch-int": 1}}
 
 
 def ping(host: Host, netns: str, address: str) -> bool:
@@ -147,6 +147,27 @@ def test_an_emptied_database_is_filled_again(host: Host, agent_too: bool) -> Non
     host.ofctl("add-flow", "br-int", "actions=NORMAL")
     until(lambda: ping(host, left, "10.0.0.2"), "packets pass again")
     assert host.controller.vif(PORT)["ofport"] == 100
+
+
+def test_an_uplink_is_noticed_when_it_comes_and_goes_and_another_bridge_is_joined(bare: Host) -> None:
+    bare.controller.start()
+    bare.start_agent(mappings={"physnet1": "br-ex", "physnet2": "br-b"})
+    bare.ready()
+    until(lambda: bare.vsctl("list-ports", "br-b").split() == ["br-b-ex"], "the other bridge is made and joined")
+    assert bare.vsctl("get", "bridge", "br-b", "fail_mode").strip() == "standalone"
+
+    def wires() -> dict[str, int]:
+        told = next(body for verb, body in reversed(bare.controller.heard) if verb == "PUT")
+        return {name: number for name, number in told["ofports"]["br-ex"].items() if name != "patch-int"}
+
+    until(lambda: list(wires()) == ["physnet2"], "what joins them is told")
+    bare.exec("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "far")
+    bare.vsctl("add-port", "br-ex", "eth1")
+    until(lambda: sorted(wires()) == ["physnet1", "physnet2"], "the NIC is told")
+    assert str(wires()["physnet1"]) == bare.interface("eth1", "ofport")
+    assert bare.exec("cat", "/proc/sys/net/ipv6/conf/eth1/disable_ipv6") == "1\n", "the kernel is taken off it"
+    bare.vsctl("del-port", "br-ex", "eth1")
+    until(lambda: list(wires()) == ["physnet2"], "that it is gone is told")
 
 
 def test_a_plug_and_a_link_that_vanishes_are_told_at_once(host: Host) -> None:

@@ -5,7 +5,10 @@ import socket
 from threading import Thread
 from typing import Any
 
-from ovsagent.bridges import BRIDGES, Bridge, changed, datapath_ids, difference, wanted
+import pytest
+
+from ovsagent.bridges import BRIDGES, FIXED, Bridge, changed, datapath_ids, difference, wanted
+from ovsagent.mappings import PLAIN, checked, joined, uplinks
 from ovsagent.ovsdb import Tables, Uuid, _messages, decoded, encoded
 from ovsagent.report import delta, vifs
 from ovsagent.vif import FIRST, LAST, Vif, free_ofport, remembered
@@ -50,7 +53,7 @@ def test_an_empty_database_gets_everything_in_order_and_an_unwanted_controller_c
     operations = difference(wanted("blue", "h1", "198.18.0.1", None), Tables())
     kinds = [f"{each['op']} {each['table']}" for each in operations]
     assert kinds[:3] == ["insert Open_vSwitch", "insert Bridge", "mutate Open_vSwitch"]
-    assert kinds.count("insert Bridge") == 3 and kinds.count("insert Port") == 9 and "insert Controller" not in kinds
+    assert kinds.count("insert Bridge") == 3 and kinds.count("insert Port") == 3 + len(FIXED) and "insert Controller" not in kinds
 
 
 def test_a_port_on_another_bridge_comes_home() -> None:
@@ -62,6 +65,32 @@ def test_a_port_on_another_bridge_comes_home() -> None:
     })
     moved = difference({"a": Bridge(columns={}, ports={"p": {"ofport_request": 5}})}, have)
     assert [(each["where"][0][2], each["mutations"][0][1]) for each in moved] == [("b", "delete"), ("a", "insert")]
+
+
+def test_an_uplink_is_what_an_operator_adds_to_br_ex_or_what_joins_it_to_another_bridge() -> None:
+    mappings = {"physical1": "br-ex", "physical2": "br-b"}
+    made = joined(wanted("blue", "h1", "198.18.0.1", None), mappings, Tables())
+    assert made["br-b"].columns == PLAIN and set(made["br-b"].ports) == {"br-b", "br-b-ex"}
+    assert made["br-ex"].ports["ex-br-b"] == {"type": "patch", "options": {"peer": "br-b-ex"}}
+    bridge = Tables({"Bridge": {Uuid("b"): {"name": "br-b", "ports": ()}}})
+    assert joined(wanted("blue", "h1", "198.18.0.1", None), mappings, bridge)["br-b"].columns == {}, "an operator's stays his"
+
+    def br_ex(**ports: int) -> Tables:
+        names = {name.replace("_", "-"): number for name, number in ports.items()}
+        return Tables({
+            "Bridge": {Uuid("b"): {"name": "br-ex", "ports": tuple(Uuid(name) for name in names)}},
+            "Port": {Uuid(name): {"name": name, "interfaces": Uuid(name)} for name in names},
+            "Interface": {Uuid(name): {"name": name, "ofport": number} for name, number in names.items()}})
+
+    assert uplinks(mappings, br_ex(br_ex=65534, patch_ex_int=1)) == {}
+    assert uplinks(mappings, br_ex(ex_br_b=2, eth1=5)) == {"physical1": ("eth1", 5), "physical2": ("ex-br-b", 2)}
+    assert uplinks(mappings, br_ex(ex_br_b=2, eth1=-1)) == {"physical2": ("ex-br-b", 2)}, "not before it is there"
+
+
+@pytest.mark.parametrize("mappings", [{"a": "br-int"}, {"": "br-ex"}, {"patch-int": "br-ex"}, {"a": "br-b", "b": "br-b"}])
+def test_mappings_that_cannot_be(mappings: dict[str, str]) -> None:
+    with pytest.raises(ValueError):
+        checked(mappings)
 
 
 def test_a_delta_names_what_came_went_and_changed_and_gives_up_when_more_did() -> None:
