@@ -14,7 +14,7 @@ from typing import Any
 
 from ovsagent.answers import dhcp4, dhcp6, ra
 from ovsagent.answers.book import Book
-from ovsagent.answers.device import LOOK, Device
+from ovsagent.answers.device import LOOK, Device, Meter
 from ovsagent.answers.packet import ICMPV6, UDP, Datagram, parse
 from ovsagent.bridges import DOOR, NONE
 from ovsagent.ovsdb import Tables
@@ -38,38 +38,12 @@ def clerk(question: Datagram) -> tuple[str, Reply] | None:
     return ("ra", ra.reply) if question.protocol == ICMPV6 and question.ports == (ra.SOLICITATION, 0) else None
 
 
-class Meter:
-    """A bucket a port: who has emptied it is muted."""
-
-    def __init__(self) -> None:
-        self.buckets: dict[int, tuple[float, float]] = {}      # what is left, and when that was
-        self.muted: dict[int, float] = {}                      # until when
-
-    def pass_(self, ofport: int, now: float) -> bool:
-        left, then = self.buckets.get(ofport, (BURST, now))
-        left = min(BURST, left + (now - then) * RATE)
-        self.buckets[ofport] = left - (left >= 1), now
-        if left >= 1:
-            return True
-        self.muted[ofport] = now + MUTED
-        return False
-
-    def release(self, now: float) -> bool:
-        """Hear again whose time is over; whether that is anybody."""
-        over = [ofport for ofport, until in self.muted.items() if until <= now]
-        for ofport in over:
-            del self.muted[ofport]
-        if len(self.buckets) > 4096:
-            self.buckets = {o: b for o, b in self.buckets.items() if now - b[1] < BURST / RATE}
-        return bool(over)
-
-
 class Desk:
     def __init__(self, book: Book, tables: Callable[[], Tables]) -> None:
         self.book = book
         self.tables = tables
         self.device = Device(DOOR, LONGEST)
-        self.meter = Meter()
+        self.meter = Meter(RATE, BURST, MUTED)
         self.answered: dict[str, int] = {"dhcp4": 0, "dhcp6": 0, "ra": 0}
         self.refused = 0        # over the meter, as far as the kernel let us see them
         self.unanswered = 0

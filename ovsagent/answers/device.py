@@ -135,3 +135,30 @@ class Device:
         if self._socket:
             self._socket.close()
         self._socket, self._number = None, 0
+
+
+class Meter:
+    """A bucket a number: who has emptied it is muted."""
+
+    def __init__(self, rate: float, burst: float, silence: float) -> None:
+        self.rate, self.burst, self.silence = rate, burst, silence
+        self.buckets: dict[int, tuple[float, float]] = {}      # what is left, and when that was
+        self.muted: dict[int, float] = {}                      # until when
+
+    def pass_(self, number: int, now: float) -> bool:
+        left, then = self.buckets.get(number, (self.burst, now))
+        left = min(self.burst, left + (now - then) * self.rate)
+        self.buckets[number] = left - (left >= 1), now
+        if left >= 1:
+            return True
+        self.muted[number] = now + self.silence
+        return False
+
+    def release(self, now: float) -> bool:
+        """Hear again whose time is over; whether that is anybody."""
+        over = [number for number, until in self.muted.items() if until <= now]
+        for number in over:
+            del self.muted[number]
+        if len(self.buckets) > 4096:
+            self.buckets = {n: b for n, b in self.buckets.items() if now - b[1] < self.burst / self.rate}
+        return bool(over)

@@ -1,4 +1,4 @@
-"""Frames in and out: Ethernet, IPv4 and IPv6, UDP and ICMPv6, as far as a door for DHCP and routers needs them.
+"""Frames in and out: Ethernet, IPv4 and IPv6, UDP and ICMP, as far as the doors for guests and for routers need them.
 
 What a guest sends may be cut, stretched or forged anywhere: whatever is not just so is None.
 """
@@ -8,8 +8,8 @@ import struct
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-UDP, ICMPV6 = 17, 58
-IPV4, IPV6 = 0x0800, 0x86DD
+ICMP, UDP, ICMPV6 = 1, 17, 58
+IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 ALL_MACS = b"\xff" * 6
 
 
@@ -75,13 +75,16 @@ def ethernet(to: bytes, source: bytes, kind: int, payload: bytes) -> bytes:
     return to + source + kind.to_bytes(2, "big") + payload
 
 
+def ip4(source: bytes, destination: bytes, protocol: int, body: bytes) -> bytes:
+    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0xC0, 20 + len(body), 0, 0, 64, protocol, 0, source, destination)
+    return header[:10] + checksum(header) + header[12:] + body
+
+
 def udp4(source: bytes, destination: bytes, ports: tuple[int, int], payload: bytes) -> bytes:
     length = 8 + len(payload)
-    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0xC0, 20 + length, 0, 0, 64, UDP, 0, source, destination)
-    header = header[:10] + checksum(header) + header[12:]
     datagram = struct.pack(">HHHH", *ports, length, 0) + payload
     summed = checksum(source + destination + struct.pack(">HH", UDP, length) + datagram)
-    return header + datagram[:6] + (summed if any(summed) else b"\xff\xff") + payload
+    return ip4(source, destination, UDP, datagram[:6] + (summed if any(summed) else b"\xff\xff") + payload)
 
 
 def ip6(source: bytes, destination: bytes, protocol: int, body: bytes, place: int) -> bytes:

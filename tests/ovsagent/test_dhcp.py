@@ -39,8 +39,8 @@ from scapy.packet import Packet, Raw
 
 from ovsagent.answers import dhcp4, dhcp6, ra
 from ovsagent.answers.book import Book
-from ovsagent.answers.desk import BURST, RATE, Desk, Meter, clerk
-from ovsagent.answers.device import tag, untag
+from ovsagent.answers.desk import BURST, MUTED, RATE, Desk, clerk
+from ovsagent.answers.device import Meter, tag, untag
 from ovsagent.answers.packet import parse
 from ovsagent.ovsdb import Tables
 
@@ -305,7 +305,7 @@ def test_an_entry_that_nobody_understands_hurts_its_own_guest_only(tmp_path: Pat
 
 
 def test_a_port_that_asks_too_often_is_muted_and_heard_again() -> None:
-    meter = Meter()
+    meter = Meter(RATE, BURST, MUTED)
     passed = sum(meter.pass_(100, 0.0) for _ in range(1000))
     assert passed == BURST and 100 in meter.muted
     assert all(meter.pass_(101, 0.0) for _ in range(int(BURST))), "another port has its own bucket"

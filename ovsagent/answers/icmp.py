@@ -1,0 +1,87 @@
+"""What routers say of packets that they do not send on: ICMP errors (RFC 1812, RFC 4443), and packets cut in pieces."""
+
+import struct
+from enum import Enum
+
+from ovsagent.answers.packet import ICMP, ICMPV6, checksum, ip4, ip6
+
+ABOUT4, ABOUT6 = 576 - 28, 1280 - 48    # bytes of the packet that an error brings along
+ERRORS4 = (3, 4, 5, 11, 12)             # of ICMP; those of ICMPv6 are the types below 128
+FRAGMENT = 44
+NO_SINGLE_HOST = 224                    # the first byte of multicast, reserved and broadcast addresses, all above it
+
+
+class Error(Enum):
+    """(type, code) of ICMP, and of ICMPv6."""
+
+    EXPIRED = (11, 0), (3, 0)
+    NO_ROUTE = (3, 0), (1, 0)
+    NO_HOST = (3, 1), (1, 3)
+    NO_PORT = (3, 3), (1, 4)
+    TOO_LARGE = (3, 4), (2, 0)
+
+
+def sender(packet: bytes) -> bytes:
+    return packet[8:24] if packet[:1] >= b"\x60" else packet[12:16]
+
+
+def recipient(packet: bytes) -> bytes:
+    return packet[24:40] if packet[:1] >= b"\x60" else packet[16:20]
+
+
+def whole(packet: bytes) -> bytes | None:
+    """The IP packet without what a frame may have behind it; None if it is not all there."""
+    if len(packet) >= 20 and packet[0] >> 4 == 4:
+        length: int = struct.unpack_from(">H", packet, 2)[0]
+        return packet[:length] if (packet[0] & 15) * 4 + 8 <= length <= len(packet) and packet[0] & 15 >= 5 else None
+    if len(packet) >= 48 and packet[0] >> 4 == 6:
+        length = 40 + struct.unpack_from(">H", packet, 4)[0]
+        return packet[:length] if 48 <= length <= len(packet) else None
+    return None
+
+
+def error(what: Error, packet: bytes, source: bytes, mtu: int = 0) -> bytes | None:
+    """To who sent the packet, as IP; None about what nobody may be told of: errors, later pieces, what no single host sent
+    or was sent."""
+    if packet[0] >> 4 == 4:
+        header = (packet[0] & 15) * 4
+        later = struct.unpack_from(">H", packet, 6)[0] & 0x1FFF
+        refused = later or packet[9] == ICMP and packet[header] in ERRORS4 or not _single4(sender(packet))
+        if refused or recipient(packet)[0] >= NO_SINGLE_HOST:
+            return None
+        body = struct.pack(">BBHHH", *what.value[0], 0, 0, mtu) + packet[:ABOUT4]
+        return ip4(source, sender(packet), ICMP, body[:2] + checksum(body) + body[4:])
+    protocol, at = packet[6], 40
+    if protocol == FRAGMENT:
+        if struct.unpack_from(">H", packet, 42)[0] & 0xFFF8:
+            return None
+        protocol, at = packet[40], 48
+    if protocol == ICMPV6 and (len(packet) <= at or packet[at] < 128):
+        return None
+    multicast = recipient(packet)[0] == 0xFF and what is not Error.TOO_LARGE    # RFC 4443, 2.4 (e.3)
+    if multicast or sender(packet)[0] == 0xFF or sender(packet) == bytes(16):
+        return None
+    return ip6(source, sender(packet), ICMPV6, struct.pack(">BBHI", *what.value[1], 0, mtu) + packet[:ABOUT6], 2)
+
+
+def _single4(address: bytes) -> bool:
+    return 0 < address[0] < NO_SINGLE_HOST and address[0] != 127
+
+
+def may_be_cut(packet: bytes) -> bool:
+    return packet[0] >> 4 == 4 and not packet[6] & 0x40
+
+
+def pieces(packet: bytes, mtu: int) -> list[bytes]:
+    """An IPv4 packet, or a piece of one, in pieces that fit (RFC 791, 3.2). Its options stay with the first."""
+    length = (packet[0] & 15) * 4
+    (flags,) = struct.unpack_from(">H", packet, 6)
+    body, offset, header, found = packet[length:], flags & 0x1FFF, packet[:length], []
+    while body:
+        room = (mtu - len(header)) // 8 * 8 if len(header) + len(body) > mtu else len(body)
+        more = flags & 0x2000 or (0x2000 if room < len(body) else 0)
+        head = bytes([0x40 | len(header) // 4]) + header[1:2] + struct.pack(">H", len(header) + min(room, len(body)))
+        head += header[4:6] + struct.pack(">H", more | offset) + header[8:10] + bytes(2) + header[12:]
+        found.append(head[:10] + checksum(head) + head[12:] + body[:room])
+        body, offset, header = body[room:], offset + room // 8, header[:20]
+    return found

@@ -1,0 +1,132 @@
+"""Next hops outside: asked for by ARP or neighbour discovery when a packet waits, and again while they are used.
+
+What they answer the switch itself writes down, for a minute, and brings here, so that what waited is sent on.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ovsagent.answers.packet import ALL_MACS, ARP, ICMPV6, IPV4, IPV6, ethernet, ip6, link_local, multicast_mac
+
+HELD = 16               # packets that wait for one next hop; what is more pushes the oldest out
+WAITING = 512           # next hops that are waited for at once
+KNOWN = 1024            # that are asked again before the switch forgets them
+ASKS = 0.0, 1.0, 2.0    # seconds after which it is asked
+PATIENCE = 3.0          # and after which nobody waits any more (RFC 1122, 2.3.2.1)
+AGAIN = 25.0            # seconds; the switch forgets after 60, so one answer may be lost
+USED = 600.0            # seconds for which one is kept warm that a packet waited for
+SOLICITED = bytes.fromhex("ff0200000000000000000001ff")
+SOURCE_LINK_LAYER = 1
+
+Send = Callable[[bytes, int], None]
+
+
+class Hop(NamedTuple):
+    """On a network, by its number."""
+
+    network: int
+    address: bytes
+
+
+class Asker(NamedTuple):
+    """In whose name it is asked: what a reply is sent to."""
+
+    mac: bytes
+    address: bytes
+
+
+@dataclass
+class Wait:
+    asker: Asker
+    since: float
+    asked: int = 0
+    held: deque[bytes] = field(default_factory=lambda: deque(maxlen=HELD))
+
+
+@dataclass
+class Warm:
+    asker: Asker
+    due: float
+    until: float
+
+
+class NextHops:
+    def __init__(self, send: Send, give_up: Callable[[int, bytes], None]) -> None:
+        self.send = send
+        self.give_up = give_up
+        """What a packet that waited in vain comes to."""
+        self.waiting: dict[Hop, Wait] = {}
+        self.warm: dict[Hop, Warm] = {}
+        self.asked = 0
+
+    def want(self, hop: Hop, asker: Asker, frame: bytes, now: float) -> None:
+        """The frame is for whoever has that address."""
+        wait = self.waiting.get(hop)
+        if wait is None:
+            if len(self.waiting) >= WAITING:
+                return
+            wait = self.waiting[hop] = Wait(asker, now)
+        wait.held.append(frame)
+        self._ask(hop, wait, now)
+
+    def answered(self, hop: Hop, mac: bytes, now: float) -> None:
+        if wait := self.waiting.pop(hop, None):
+            if len(self.warm) >= KNOWN:
+                del self.warm[min(self.warm, key=lambda known: self.warm[known].until)]
+            self.warm[hop] = Warm(wait.asker, now + AGAIN, now + USED)
+            for frame in wait.held:
+                self.send(mac + frame[6:], hop.network)
+        elif known := self.warm.get(hop):
+            known.due = now + AGAIN
+
+    def tick(self, now: float) -> None:
+        for hop, wait in list(self.waiting.items()):
+            self._ask(hop, wait, now)
+            if now >= wait.since + PATIENCE:
+                del self.waiting[hop]
+                for frame in wait.held:
+                    self.give_up(hop.network, frame)
+        for hop, known in list(self.warm.items()):
+            if now >= known.until:
+                del self.warm[hop]  # a packet may wait for it again, as for a new one
+            elif now >= known.due:
+                known.due = now + AGAIN / 5     # until it answers
+                self._question(hop, known.asker)
+
+    def pause(self, now: float) -> float:
+        """Seconds until something is due."""
+        times = [wait.since + [*ASKS, PATIENCE][wait.asked] for wait in self.waiting.values()]
+        times += [min(known.due, known.until) for known in self.warm.values()]
+        return max(0.0, min(times, default=now + 1) - now)
+
+    def _ask(self, hop: Hop, wait: Wait, now: float) -> None:
+        if wait.asked < len(ASKS) and now >= wait.since + ASKS[wait.asked]:
+            wait.asked += 1
+            self._question(hop, wait.asker)
+
+    def _question(self, hop: Hop, asker: Asker) -> None:
+        self.asked += 1
+        self.send(question(hop.address, asker), hop.network)
+
+
+def question(address: bytes, asker: Asker) -> bytes:
+    if len(address) == 4:
+        body = struct.pack(">HHBBH6s4s6s4s", 1, IPV4, 6, 4, 1, asker.mac, asker.address, bytes(6), address)
+        return ethernet(ALL_MACS, asker.mac, ARP, body)
+    group = SOLICITED + address[-3:]
+    body = struct.pack(">BBHI16sBB6s", 135, 0, 0, 0, address, SOURCE_LINK_LAYER, 1, asker.mac)
+    return ethernet(multicast_mac(group), asker.mac, IPV6, ip6(asker.address or link_local(asker.mac), group, ICMPV6, body, 2))
+
+
+def answers(frame: bytes) -> tuple[bytes, bytes] | None:
+    """Address and MAC, if it is a reply or an advertisement."""
+    kind = int.from_bytes(frame[12:14], "big")
+    if kind == ARP and len(frame) >= 42 and frame[14:22] == bytes.fromhex("0001080006040002"):
+        return frame[28:32], frame[22:28]
+    if kind == IPV6 and len(frame) >= 78 and frame[20] == ICMPV6 and frame[54] == 136:
+        target, options = frame[62:78], frame[78:]
+        return target, options[2:8] if options[:2] == b"\x02\x01" and len(options) >= 8 else frame[6:12]
+    return None
