@@ -26,6 +26,7 @@ CONTROLLER: Row = {"connection_mode": "out-of-band", "inactivity_probe": 5000, "
 NONE = ((), -1)     # an ofport that vswitchd has not given, or cannot give
 BRIDGES = ("br-int", "br-tun", "br-ex")
 DOOR = "door"       # where guests ask this host's agent (ovsagent/answers)
+ROUTERS = "routers"     # where routers do: what only software can say, and next hops
 
 
 class Fixed(NamedTuple):
@@ -44,6 +45,7 @@ FIXED = (
     Fixed("br-int", "patch-tun", "patch-tun", 1, "patch", {"peer": "patch-int"}),
     Fixed("br-int", "patch-ex", "patch-ex", 2, "patch", {"peer": "patch-ex-int"}),
     Fixed("br-int", "door", DOOR, 3, "internal", {}),
+    Fixed("br-int", "routers", ROUTERS, 4, "internal", {}),
     Fixed("br-tun", "patch-int", "patch-int", 1, "patch", {"peer": "patch-tun"}),
     Fixed("br-tun", "vxlan", "vxlan", 2, "vxlan", TUNNEL),
     Fixed("br-tun", "geneve", "geneve", 3, "geneve", TUNNEL),

@@ -13,6 +13,7 @@ from typing import Any
 from ovsagent import bridges, door, links, mappings, report
 from ovsagent.answers.book import Book
 from ovsagent.answers.desk import Desk
+from ovsagent.answers.routers import Routers
 from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
 from ovsagent.renewal import Renewal
@@ -47,6 +48,7 @@ class Agent:
         # Beside the switch's own state: it lives as long, and no longer.
         self.book = Book(Path(settings["ovsdb"]).with_name("unryu-book.json"))
         self.desk = Desk(self.book, lambda: self.ovsdb.tables)
+        self.routers = Routers(self.book)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], self.tls, on_taken=self.admit)
         self.door = door.serve(door.Door(
             self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
@@ -62,6 +64,7 @@ class Agent:
         self.ovsdb.start()
         self.reporter.start()
         self.desk.start()
+        self.routers.start()
         self.vswitchd.start()
         self.renewal.start()
         threading.Thread(target=self.door.serve_forever, name="door", daemon=True).start()
@@ -73,6 +76,7 @@ class Agent:
         self.door.shutdown()
         self.reporter.stop()
         self.desk.stop()
+        self.routers.stop()
         self.renewal.stop()
         self.ovsdb.stop()
 
@@ -143,6 +147,8 @@ class Agent:
             "reports_delta_total": self.reporter.sent["PATCH"], "report_failures_total": self.reporter.failures,
             **{f"answers_{kind}_total": number for kind, number in self.desk.answered.items()},
             "questions_unanswered_total": self.desk.unanswered, "questions_refused_total": self.desk.refused,
+            **{f"routers_{kind}_total": number for kind, number in self.routers.answered.items()},
+            "routers_refused_total": self.routers.refused, "next_hops_asked_total": self.routers.next_hops.asked,
             "book_revision": self.book.revision, "book_mendings_total": self.book.mended,
             "report_taken": self.reporter.taken, "connections_refused_total": self.door.refusals.count,
             "certificate_renewal_failures": self.renewal.failures,
