@@ -21,6 +21,11 @@ def with_seeds(_: Any, __: Any, directives: list[Any]) -> None:
 load_nouns()
 engine = context.config.attributes["engine"]
 with engine.connect() as connection:
+    if engine.dialect.name == "sqlite":
+        # To copy a table it drops the old one, which the rows that refer to it would not let go. Past SQLAlchemy, whose first
+        # word begins a transaction: within one this is not heard. (The connection is not used again.)
+        dbapi: Any = connection.connection.dbapi_connection
+        dbapi.execute("PRAGMA foreign_keys=OFF")
     connection = connection.execution_options(unryu_write=True)
     # SQLite cannot alter a constraint in place: Alembic copies the table.
     context.configure(connection=connection, target_metadata=metadata, render_as_batch=engine.dialect.name == "sqlite",
