@@ -16,8 +16,8 @@ setup(
         "pyroute2", "python-openstackclient", "PyYAML", "rich", "SQLAlchemy", "structlog",
     ],
     extras_require={
-        "test": ["flit_core", "hypothesis", "mypy", "openapi-spec-validator", "pytest", "ruff", "scapy", "schemathesis",
-                 "types-PyYAML"],
+        "test": ["flit_core", "hypothesis", "mypy", "openapi-spec-validator", "pytest", "pytest-xdist", "ruff", "scapy",
+                 "schemathesis", "types-PyYAML"],
     },
     entry_points={
         "console_scripts": ["unryu = unryu.cli:main"],

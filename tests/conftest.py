@@ -1,15 +1,33 @@
 """What all tests may ask for."""
 
-import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.clouds import RunningCloud
+from tests.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[RunningCloud]:
-    """One cloud for all who leave it as they found it; who breaks things raises a cloud of its own."""
-    with RunningCloud(hosts=int(os.environ.get("UNRYU_HOSTS", "2"))) as running:
+    """One cloud of two hosts for all who leave it as they found it; who breaks things raises a cloud of its own."""
+    with RunningCloud(hosts=2) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """For all who want a database in it; who stops it starts one of his own."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.system)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of an empty database, of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/unryu.db"
+        return
+    with request.getfixturevalue("postgres").database() as url:
+        yield url

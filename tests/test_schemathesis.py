@@ -5,7 +5,6 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +20,6 @@ import controller.api
 import identity.api
 import identity.bootstrap
 from tests.inprocess import ADMIN, ALT, DEMO, READER, tokens
-from tests.postgres import Postgres
 from unryu.db import Database, upgrade
 from unryu.service import load_nouns
 
@@ -34,20 +32,12 @@ CHECKS = [
 ]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    monkeypatch.setenv("UNRYU_STATE", str(tmp_path))
-    load_nouns()
-    if request.param == "sqlite":
-        yield _first()
-    else:
-        with Postgres() as server, server.database() as url:
-            monkeypatch.setenv("UNRYU_DATABASE_URL", url)
-            yield _first()
-
-
-def _first() -> Database:
+@pytest.fixture
+def database(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """With the keys and the first users, as `unryu up` makes them."""
+    monkeypatch.setenv("UNRYU_STATE", str(tmp_path))
+    monkeypatch.setenv("UNRYU_DATABASE_URL", url)
+    load_nouns()
     upgrade()
     identity.bootstrap.bootstrap()
     return Database()

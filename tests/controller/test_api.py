@@ -1,61 +1,12 @@
 """Networking API v2.0 in-process: what a tenant gets, and what bad input gets; refused input changes nothing."""
 
-from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.test import Client
 
-from controller.api import application
-from tests.inprocess import ADMIN, ALT, DEMO, READER, fresh_database, tokens
+from tests.inprocess import ADMIN, ALT, DEMO, READER, Api, Json
 from unryu import journal
-from unryu.db import Database
-from unryu.resource import nouns
-
-Json = dict[str, Any]
-
-
-class Api:
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.client = Client(application(database, tokens()))
-
-    def __call__(self, method: str, path: str, body: Any = None, token: str | None = DEMO, **more: Any) -> Any:
-        headers = {"X-Auth-Token": token} if token else {}
-        return self.client.open(f"/v2.0{path}", method=method, json=body, headers={**headers, **more.pop("headers", {})}, **more)
-
-    def make(self, kind: str, token: str = DEMO, **values: Any) -> Json:
-        answer = self("POST", nouns[kind].path, {kind: values}, token)
-        assert answer.status_code == 201, answer.get_data(as_text=True)
-        return answer.json[kind]
-
-    def revision(self) -> int:
-        with self.database.reading() as tx:
-            return journal.head(tx.connection)
-
-    def refused(self, status: int, words: str, method: str, path: str, body: Any = None, token: str | None = DEMO) -> Json:
-        """Refused with this status and a sentence that has these words; and nothing changed."""
-        before = self.revision()
-        answer = self(method, path, body, token)
-        assert answer.status_code == status, answer.get_data(as_text=True)
-        fault = answer.json["NeutronError"]
-        assert words in fault["message"] and "Traceback" not in fault["message"], fault
-        assert self.revision() == before
-        return fault
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    database = fresh_database(tmp_path)
-    yield Api(database)
-    database.close()
-
-
-@pytest.fixture
-def network(api: Api) -> str:
-    return api.make("network", name="blue")["id"]
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -13,27 +12,6 @@ from controller.leases import LIFE, NOBODYS, Lease, Member, NameTaken, Shares
 from tests.postgres import Postgres
 from unryu.db import Database, upgrade
 from unryu.errors import Unavailable
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.system)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    def opened(url: str) -> Iterator[Database]:
-        upgrade(url)
-        database = Database(url)
-        yield database
-        database.close()
-
-    if request.param == "sqlite":
-        yield from opened(f"sqlite:///{tmp_path}/test.db")
-        return
-    with request.getfixturevalue("postgres").database() as url:
-        yield from opened(url)
 
 
 class Clocks:

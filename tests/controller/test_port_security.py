@@ -1,24 +1,8 @@
 """Port security in-process: what a port and its network say of it, and who may say so."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from tests.controller.test_api import Api, Json
-from tests.inprocess import ADMIN, ALT, DEMO, fresh_database
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    database = fresh_database(tmp_path)
-    yield Api(database)
-    database.close()
-
-
-@pytest.fixture
-def network(api: Api) -> str:
-    return api.make("network", name="blue")["id"]
+from tests.inprocess import ADMIN, ALT, DEMO, Api, Json
 
 
 def change(api: Api, port: Json, token: str = DEMO, **values: object) -> Json:

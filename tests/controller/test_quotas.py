@@ -1,23 +1,12 @@
 """Quotas: how many a project may have, over the API, and kept when many write at once."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.controller.test_api import Api
-from tests.inprocess import ADMIN, ALT, READER, fresh_database
-from tests.postgres import Postgres
-from unryu.db import Database, upgrade
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    database = fresh_database(tmp_path)
-    yield Api(database)
-    database.close()
+from tests.inprocess import ADMIN, ALT, READER, Api
+from unryu.db import Database
 
 
 def test_limits_as_they_are_and_as_they_are_set(api: Api) -> None:
@@ -75,20 +64,9 @@ def test_who_may(api: Api) -> None:
     api.refused(401, "needs a token", "GET", "/quotas/demo", token=None)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.system)])
-def test_writers_at_once_have_no_more_than_the_limit(kind: str, tmp_path: Path) -> None:
-    if kind == "sqlite":
-        _at_once(fresh_database(tmp_path))
-    else:
-        with Postgres() as server, server.database() as url:
-            upgrade(url)
-            _at_once(Database(url))
-
-
-def _at_once(database: Database) -> None:
+def test_writers_at_once_have_no_more_than_the_limit(database: Database) -> None:
     api = Api(database)
     api("PUT", "/quotas/demo", {"quota": {"network": 7}}, ADMIN)
     with ThreadPoolExecutor(8) as writers:
         answers = list(writers.map(lambda _: api("POST", "/networks", {"network": {}}).status_code, range(16)))
     assert sorted(answers) == [201] * 7 + [409] * 9
-    database.close()

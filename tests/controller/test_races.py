@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import pytest
 
 from identity.bootstrap import bootstrap
 from tests.api import RunningApi
-from tests.postgres import Postgres
 from unryu import journal
 from unryu.db import Database, allocations, upgrade
 from unryu.resource import nouns
@@ -97,22 +96,12 @@ class Writer:
         self.unanswered += not status
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Of a prepared database."""
+@pytest.fixture(autouse=True)
+def prepared(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNRYU_STATE", str(tmp_path))
-
-    def prepared(url: str) -> str:
-        monkeypatch.setenv("UNRYU_DATABASE_URL", url)
-        upgrade()
-        bootstrap()
-        return url
-
-    if request.param == "sqlite":
-        yield prepared(f"sqlite:///{tmp_path}/unryu.db")
-        return
-    with Postgres() as server, server.database() as empty:
-        yield prepared(empty)
+    monkeypatch.setenv("UNRYU_DATABASE_URL", url)
+    upgrade()
+    bootstrap()
 
 
 def token(api: RunningApi) -> str:

@@ -1,30 +1,14 @@
 """RBAC policies: what is shared with whom, in both words, and until when."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.controller.test_api import Api, Json
-from tests.inprocess import ADMIN, ALT, fresh_database
-from tests.postgres import Postgres
-from unryu.db import Database, upgrade
+from tests.inprocess import ADMIN, ALT, Api, Json
+from unryu.db import Database
 
 SUBNET: Json = {"ip_version": 4, "cidr": "10.0.0.0/24"}
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    database = fresh_database(tmp_path)
-    yield Api(database)
-    database.close()
-
-
-@pytest.fixture
-def network(api: Api) -> str:
-    return str(api.make("network", name="blue")["id"])
 
 
 def share(api: Api, kind: str, id: str, target: str, token: str = "") -> Json:
@@ -140,18 +124,8 @@ def test_only_its_owner_shares_a_thing(api: Api, network: str) -> None:
     api.refused(400, "cannot be given", "PUT", f"/rbac-policies/{policy['id']}", {"rbac_policy": {"object_id": "other"}})
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.system)])
-def test_a_port_made_while_the_grant_goes(kind: str, tmp_path: Path) -> None:
+def test_a_port_made_while_the_grant_goes(database: Database) -> None:
     """Either the port is there and the grant holds, or the grant is gone and the network was never found."""
-    if kind == "sqlite":
-        _race(fresh_database(tmp_path))
-    else:
-        with Postgres() as server, server.database() as url:
-            upgrade(url)
-            _race(Database(url))
-
-
-def _race(database: Database) -> None:
     api = Api(database)
     outcomes = set()
     for _ in range(10):  # as many policies as a project may have, if none of them goes
@@ -162,4 +136,3 @@ def _race(database: Database) -> None:
             gone = pool.submit(lambda p=policy: api("DELETE", f"/rbac-policies/{p}"))
         outcomes.add((made.result().status_code, gone.result().status_code))
     assert outcomes <= {(201, 409), (404, 204)}
-    database.close()

@@ -1,29 +1,18 @@
 """Security groups and address groups in-process: rules checked, the default group, whole rule sets, who uses what."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controller.picture import Picture
-from tests.controller.test_api import Api, Json
-from tests.inprocess import ADMIN, ALT, READER, fresh_database
-from tests.postgres import Postgres
+from tests.inprocess import ADMIN, ALT, READER, Api, Json
 from unryu import journal
-from unryu.db import Database, upgrade
+from unryu.db import Database
 from unryu.resource import nouns
 
 WEB: Json = {"direction": "ingress", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    database = fresh_database(tmp_path)
-    yield Api(database)
-    database.close()
 
 
 @pytest.fixture
@@ -376,18 +365,9 @@ def test_a_group_shared_by_a_policy(api: Api, group: str) -> None:
 # many writers
 
 
-@pytest.fixture
-def on_postgres() -> Iterator[Api]:
-    with Postgres() as server, server.database() as url:
-        upgrade(url)
-        database = Database(url)
-        yield Api(database)
-        database.close()
-
-
-@pytest.mark.system
-def test_writers_at_once_on_postgresql(on_postgres: Api) -> None:
-    api = on_postgres
+def test_writers_at_once(database: Database) -> None:
+    api = Api(database)
+    assert api("PUT", "/quotas/demo", {"quota": {"security_group": -1}}, ADMIN).status_code == 200
     network = api.make("network")["id"]
 
     def at_once(*calls: tuple[Any, ...]) -> list[int]:

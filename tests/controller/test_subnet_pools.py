@@ -1,31 +1,15 @@
 """Subnet pools, address scopes, and what subnets say of addresses: SLAAC, service types, gateways, availability."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controller.ipam import eui64, free_prefix, without
-from tests.controller.test_api import Api, Json
-from tests.inprocess import ADMIN, ALT, fresh_database
-from tests.postgres import Postgres
-from unryu.db import Database, now, upgrade
+from tests.inprocess import ADMIN, ALT, Api, Json
+from unryu.db import Database, now
 from unryu.resource import nouns
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    database = fresh_database(tmp_path)
-    yield Api(database)
-    database.close()
-
-
-@pytest.fixture
-def network(api: Api) -> str:
-    return str(api.make("network")["id"])
 
 
 def cut(api: Api, pool: str, network: str | None = None, **values: Any) -> Json:
@@ -207,17 +191,7 @@ def test_a_pool_in_anothers_scope_is_not_changed(api: Api) -> None:
                 {"address_scope": {"shared": False}}, token=ADMIN)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.system)])
-def test_no_two_writers_cut_the_same(kind: str, tmp_path: Path) -> None:
-    if kind == "sqlite":
-        _cut_at_once(fresh_database(tmp_path))
-    else:
-        with Postgres() as server, server.database() as url:
-            upgrade(url)
-            _cut_at_once(Database(url))
-
-
-def _cut_at_once(database: Database) -> None:
+def test_no_two_writers_cut_the_same(database: Database) -> None:
     """48 subnets by 8 writers out of room for 40: 40 are made, none overlaps, and the others are told that it is full."""
     api = Api(database)
     pool = api.make("subnetpool", prefixes=["10.0.0.0/27", "10.1.0.0/25"], default_prefixlen=30, default_quota=200)["id"]
@@ -231,7 +205,6 @@ def _cut_at_once(database: Database) -> None:
     assert sorted(a.status_code for a in answers) == [201] * 40 + [409] * 8
     made = [ip_network(s["cidr"]) for s in api("GET", "/subnets").json["subnets"]]
     assert len(made) == 40 and not any(a.overlaps(b) for a in made for b in made if a is not b)
-    database.close()
 
 
 # what subnets say of addresses

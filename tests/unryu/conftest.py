@@ -6,18 +6,11 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
-from tests.postgres import Postgres
 from tests.unryu.library import LIBRARY, application, create_tables, known
 from unryu.auth import Tokens
 from unryu.db import Database
 from unryu.resource import nouns
 from unryu.service import load_nouns
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,16 +22,6 @@ def _catalogue() -> None:
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UNRYU_STATE", str(tmp_path))
     return tmp_path
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.system)])
-def url(request: pytest.FixtureRequest, state: Path) -> Iterator[str]:
-    """Of an empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{state}/test.db"
-        return
-    with request.getfixturevalue("postgres").database() as url:
-        yield url
 
 
 @pytest.fixture

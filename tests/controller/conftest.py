@@ -1,0 +1,33 @@
+"""What tests of the network API ask for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.inprocess import Api, fresh_database
+from unryu.db import Database, upgrade
+
+
+@pytest.fixture
+def database(url: str, tmp_path: Path) -> Iterator[Database]:
+    """Of each kind, without rows."""
+    if url.startswith("sqlite"):
+        database = fresh_database(tmp_path)
+    else:
+        upgrade(url)
+        database = Database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    database = fresh_database(tmp_path)
+    yield Api(database)
+    database.close()
+
+
+@pytest.fixture
+def network(api: Api) -> str:
+    return str(api.make("network", name="blue")["id"])
