@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ovsagent import bridges, door, links, mappings, report
+from ovsagent.answers.announcing import Announcer
 from ovsagent.answers.book import Book
 from ovsagent.answers.desk import Desk
 from ovsagent.answers.routers import Routers
@@ -49,6 +50,7 @@ class Agent:
         self.book = Book(Path(settings["ovsdb"]).with_name("unryu-book.json"))
         self.desk = Desk(self.book, lambda: self.ovsdb.tables)
         self.routers = Routers(self.book)
+        self.announcer = Announcer(self.book, self.vswitchd.forget)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], self.tls, on_taken=self.admit)
         self.door = door.serve(door.Door(
             self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
@@ -65,6 +67,7 @@ class Agent:
         self.reporter.start()
         self.desk.start()
         self.routers.start()
+        self.announcer.start()
         self.vswitchd.start()
         self.renewal.start()
         threading.Thread(target=self.door.serve_forever, name="door", daemon=True).start()
@@ -148,6 +151,7 @@ class Agent:
             **{f"answers_{kind}_total": number for kind, number in self.desk.answered.items()},
             "questions_unanswered_total": self.desk.unanswered, "questions_refused_total": self.desk.refused,
             **{f"routers_{kind}_total": number for kind, number in self.routers.answered.items()},
+            "announcements_total": self.announcer.announced,
             "routers_refused_total": self.routers.refused, "next_hops_asked_total": self.routers.next_hops.asked,
             "book_revision": self.book.revision, "book_mendings_total": self.book.mended,
             "report_taken": self.reporter.taken, "connections_refused_total": self.door.refusals.count,

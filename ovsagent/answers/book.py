@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class Book:
         """The greatest of a controller that has spoken here."""
         self.changes = 0
         """How often it became another one: who sleeps over it looks whether it moved."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when it did, for who should not sleep."""
         self.mended = 0
         """How often it was another one than the controller had said."""
         self.answers: dict[Key, Entry] = {}
@@ -72,6 +75,7 @@ class Book:
             self.generation = content.get("generation", 0)
             self.revision, self.answers = revision, changed  # a new one: who reads the old one reads on undisturbed
             self.changes += 1
+            self.on_change()
             self._save()
 
     def _heed(self, content: Any) -> None:
@@ -84,6 +88,7 @@ class Book:
         self.generation = content.get("generation", 0)
         self.revision, self.answers = revision, {key: entry for key, entry in answers.items() if entry is not None}
         self.changes += 1
+        self.on_change()
 
     def _save(self) -> None:
         """Whole or not at all. Before the controller hears that we have it."""

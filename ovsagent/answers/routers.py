@@ -11,6 +11,7 @@ import time
 from ipaddress import ip_interface
 from typing import Any
 
+from ovsagent.answers import nat
 from ovsagent.answers.book import Book
 from ovsagent.answers.desk import MISWRITTEN
 from ovsagent.answers.device import LOOK, Device, Meter
@@ -23,7 +24,7 @@ log = logging.getLogger("routers")
 
 LONGEST = 65_600
 # The pipeline's words (controller/pipeline.py); a number that can be an MTU is the one that the packet would not fit.
-EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP = 1, 2, 3, 4
+EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP, TRANSLATE = 1, 2, 3, 4, 5
 LEAST_MTU = 68
 REASONS = {EXPIRED: Error.EXPIRED, NO_ROUTE: Error.NO_ROUTE, NOT_SERVED: Error.NO_PORT}
 RATE, BURST = 100.0, 100.0      # errors a second that a router may say on one network for long, and at once
@@ -65,9 +66,11 @@ class Routers:
         self.spoken = Meter(RATE, BURST, 0)
         self.all_spoken = Meter(ALL, ALL_BURST, 0)
         self.next_hops = NextHops(self.device.send, self._given_up)
-        self.answered: dict[str, int] = {"errors": 0, "pieces": 0}
+        self.answered: dict[str, int] = {"errors": 0, "pieces": 0, "translated": 0}
         self.refused = 0
+        self.translating = Meter(RATE, BURST, 0)
         self._interfaces: dict[tuple[int, bytes], Interface] = {}
+        self._floating: dict[tuple[int, bytes], nat.Floating] = {}
         self._changes = -1
         self._stopping = threading.Event()
 
@@ -102,6 +105,8 @@ class Routers:
             return
         if reason == NEXT_HOP:
             self._want(frame, packet, number, now)
+        elif reason == TRANSLATE:
+            self._translate(packet, number)
         elif interface := self._of(number, frame[2:6]):
             if reason >= LEAST_MTU:
                 self._too_large(interface, frame, packet, reason)
@@ -110,21 +115,32 @@ class Routers:
 
     def _of(self, number: int, hardware: bytes) -> Interface | None:
         """Whose MAC this is, or, of four bytes, is the end of."""
-        if self._changes != self.book.changes:
-            self._changes = self.book.changes
-            self._interfaces = {}
-            for (kind, _, _), entry in self.book.answers.items():
-                if kind == "router":
-                    self._learn(entry)
+        self._read()
         return self._interfaces.get((number, hardware[-4:]))
 
-    def _learn(self, entry: dict[str, Any]) -> None:
-        try:
-            interface = Interface(entry)
-        except MISWRITTEN as error:
-            log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+    def _read(self) -> None:
+        if self._changes == self.book.changes:
             return
-        self._interfaces[interface.network, interface.mac[-4:]] = interface
+        self._changes = self.book.changes
+        self._interfaces, self._floating = {}, {}
+        for (kind, _, _), entry in self.book.answers.items():
+            try:
+                if kind == "router":
+                    interface = Interface(entry)
+                    self._interfaces[interface.network, interface.mac[-4:]] = interface
+                elif kind == "floating":
+                    one = nat.Floating.of(entry)
+                    self._floating |= {(one.outside, one.address): one, (one.inside, one.fixed): one}
+            except MISWRITTEN as error:
+                log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+
+    def _translate(self, packet: bytes, number: int) -> None:
+        """An error to or from a floating IP goes through its router once more, under addresses that nobody translates."""
+        self._read()
+        found = self._floating.get((number, recipient(packet))) or self._floating.get((number, sender(packet)))
+        if found and self.translating.pass_(number, time.monotonic()):
+            self.answered["translated"] += 1
+            self.device.send(ethernet(found.mac, NOBODY, IPV4, nat.translated(packet, found)), found.inside)
 
     def _want(self, frame: bytes, packet: bytes, number: int, now: float) -> None:
         interface, end = self._of(number, frame[6:12]), frame[2:6]
