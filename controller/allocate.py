@@ -11,6 +11,8 @@ Taken = Callable[[Iterable[str]], set[str]]
 # something else) under 3 bits of priority.
 NETWORK_NUMBERS = tuple(pcp << 12 | vid for pcp in range(8) for vid in range(1, 4095))
 
+ROUTER_NUMBERS = range(1, 0x8000)  # beside ports, they name zones of conntrack (controller/pipeline.py)
+
 
 def free_number(numbers: range | tuple[int, ...], what: str) -> Callable[[Taken], str]:
     """Some free number: a few at random, and only when those are all taken, every one."""

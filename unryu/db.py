@@ -250,22 +250,31 @@ class Tx:
 
     # writing
 
+    def make(self, kind: str, context: Any, **values: Any) -> Any:
+        """A new record, as its noun has it when somebody with this context asks for it; what follows from one thing is
+        written so in another."""
+        return self.insert(nouns[kind](id=new_id(), **values).before_create(self, context))
+
+    def change(self, record: Any, context: Any, **changes: Any) -> Any:
+        return self.update(record.replace(**changes).before_update(self, context, record))
+
     def insert(self, record: Resource) -> Any:
         changes: dict[str, Any] = {} if record.id else {"id": new_id()}
         if "created_at" in record.fields:
             changes |= {"created_at": now(), "updated_at": now()}
-        record = record.replace(**changes)
+        given = record.replace(**changes)
+        record = given.stored()
         self._execute(statements.insert(record.table), record, record.row())
         self._known[record.kind, record.id] = record
         self._link(None, record)
         self._note(None, record)
-        record.after_create(self, self.context)
+        given.after_create(self, self.context)
         return record
 
     def update(self, record: Any, **changes: Any) -> Any:
         """Store a changed record; nothing happens where nothing differs."""
         before = self.need(record.kind, record.id)
-        after = record.replace(**changes)
+        after = record.replace(**changes).stored()
         changed = {n for n in record.fields if getattr(before, n) != getattr(after, n)}
         if not changed:
             return before
@@ -288,7 +297,10 @@ class Tx:
             if holders and f.ondelete == "restrict":
                 raise in_use(record, holders)
             for holder in holders:
-                self.delete(holder)
+                if f.ondelete == "clear":
+                    self.update(holder.cleared(f.name))
+                else:
+                    self.delete(holder)
         for grant in self.where(record.visible_by, object_type=record.kind, object_id=record.id) if record.visible_by else ():
             self.delete(grant)
         self._execute(statements.delete(record.table, (("id", "one"),)), record, {"id": record.id})
@@ -311,8 +323,8 @@ class Tx:
         if default is None:
             self.serialize(f"default {kind} {project_id}")
             noun = nouns[kind]
-            default = self.find_default(kind, project_id) or self.insert(noun(
-                id=new_id(), project_id=project_id, **{noun.default_if or "": True}).before_create(self, self.context))
+            default = self.find_default(kind, project_id) or self.make(
+                kind, self.context, project_id=project_id, **{noun.default_if or "": True})
         self._defaults[kind, project_id] = default
         return default
 

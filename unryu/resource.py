@@ -136,15 +136,16 @@ def field(
     """Declare an attribute.
 
     `required` at creation; `post` and `put`: may be given when creating, changing. `wire`: its name on the wire where
-    that is no identifier (`binding:host_id`). `ref`: the kind it points to (a foreign key; `ondelete` is `restrict`
-    or `cascade`; of a list, each item is one); `own`: the caller must own what it points to, not only see it. `part`: it
+    that is no identifier (`binding:host_id`). `ref`: the kind it points to (a foreign key; `ondelete` is `restrict`,
+    `cascade`, or `clear`, where `cleared` says what is left; of a list, each item is one); `own`: the caller must own what
+    it points to, not only see it. `part`: it
     is a part of what it points to, which shows it, counts its changes as its own, and has all its parts replaced under
     this word (`/security-groups/ID/rules`). `check`: takes the value, gives the
     one to keep or raises ValueError with a sentence. `observed`: a fact from below; never given by a person, bumps no
     revision number. `inert`: no flow depends on it, so a change of it wakes no derivation. `secret`: never in journal,
     log, fault or repr. `admin`: only an administrator may give it; `hidden`: only an administrator sees it;
-    `internal`: nobody does. `passing`: given at creation for `before_create` to act on, and never stored. `length` in
-    characters.
+    `internal`: nobody does. `passing`: given for `before_create` or `before_update` to act on, and never stored. `length`
+    in characters.
     """
     return Field(
         default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, part=part,
@@ -160,7 +161,7 @@ class Resource:
     kind: ClassVar[str]
     fields: ClassVar[dict[str, Field]]
     passing: ClassVar[dict[str, Field]]
-    """What is given at creation and not stored."""
+    """What is given and not stored."""
     table: ClassVar[sa.Table]
     service: ClassVar[str] = ""
     """The room that serves it: `network`, `identity`."""
@@ -265,7 +266,11 @@ class Resource:
         return {name: getattr(self, name) for name, f in self.fields.items() if not f.secret}
 
     def replace(self, **changes: Any) -> Self:
-        return type(self)(**{**self.row(), **changes})
+        return type(self)(**{**self.row(), **{name: getattr(self, name) for name in self.passing}, **changes})
+
+    def stored(self) -> Self:
+        """Without what was only passing."""
+        return self.from_row(self.row()) if self.passing else self
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         return self
@@ -278,6 +283,10 @@ class Resource:
 
     def before_delete(self, tx: "Tx", context: "Context") -> None:
         return
+
+    def cleared(self, name: str) -> Self:
+        """What is left when that is gone which this attribute points to."""
+        return self.replace(**{name: None})
 
     def after_delete(self, tx: "Tx", context: "Context") -> None:
         return

@@ -10,6 +10,7 @@ from controller.features import (
     broadcast,
     dhcp,
     door,
+    floating_ips,
     moving,
     neighbours,
     networks,
@@ -17,6 +18,7 @@ from controller.features import (
     ports,
     ra,
     rbac,
+    routers,
     security_group_flows,
     security_groups,
     subnet_pools,
@@ -24,6 +26,6 @@ from controller.features import (
     tunnels,
 )
 
-__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "moving", "neighbours", "networks",
-           "port_security", "ports", "ra", "rbac", "security_group_flows", "security_groups", "subnet_pools", "subnets",
-           "tunnels"]
+__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "floating_ips", "moving", "neighbours",
+           "networks", "port_security", "ports", "ra", "rbac", "routers", "security_group_flows", "security_groups",
+           "subnet_pools", "subnets", "tunnels"]

@@ -16,7 +16,7 @@ from controller.ipam import address, eui64, free_address, this_address
 from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, POLICY, SPOOF
 from controller.policy import policy_of, towards
 from unryu.errors import BadRequest, Conflict, Forbidden
-from unryu.resource import UNSET, Resource, field
+from unryu.resource import UNSET, Resource, field, pointing_at
 
 if TYPE_CHECKING:
     from unryu.auth import Context
@@ -129,6 +129,8 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
         return port.replace(fixed_ips=port._take(tx, [*wanted, *port._made(subnets)]))
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
+        if self != before.replace(name=self.name, description=self.description):
+            before._refuse_if_held(tx, context, "changed")
         if self.mac_address != before.mac_address:
             if before.binding_host_id:
                 raise Conflict(f"Port {self.id} is bound to {before.binding_host_id}: its MAC address cannot change.",
@@ -149,9 +151,33 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
                 left.remove(had)
             else:
                 fresh.append(wish)
+        self._keep_what_is_spoken_for(tx, left)
         for gone in left:
             tx.release(f"subnet:{gone['subnet_id']}", gone["ip_address"])
         return self.replace(fixed_ips=[f for f in before.fixed_ips if f not in left] + self._take(tx, fresh))
+
+    def before_delete(self, tx: "Tx", context: "Context") -> None:
+        self._refuse_if_held(tx, context, "deleted")
+
+    def _refuse_if_held(self, tx: "Tx", context: "Context", what: str) -> None:
+        """What a router or a floating IP made for itself is its own. (Its device_owner alone anybody can write.)"""
+        if context.itself or not self.device_owner.startswith("network:"):
+            return
+        for noun, f in pointing_at("port"):
+            if f.ondelete == "restrict" and tx.where(noun.kind, **{f.name: self.id}):
+                raise Conflict(f"Port {self.id} cannot be {what} directly via the port API: has device owner "
+                               f"{self.device_owner}.", "ServicePortInUse")
+
+    def _keep_what_is_spoken_for(self, tx: "Tx", left: list[FixedIP]) -> None:
+        """Not without its floating IP does an address go; forwardings to it go with it."""
+        gone = {fixed["ip_address"] for fixed in left}
+        for floating in tx.where("floatingip", port_id=self.id):
+            if floating.fixed_ip_address in gone:
+                raise BadRequest(f"Cannot update the fixed_ips of the port {self.id}: {floating.fixed_ip_address} is associated "
+                                 f"with the floating IP {floating.id}.")
+        for forwarding in tx.where("port_forwarding", internal_port_id=self.id) if gone else ():
+            if forwarding.internal_ip_address in gone:
+                tx.delete(forwarding)
 
     def fits(self, subnet: Any) -> bool:
         """May it have an address of this subnet?"""

@@ -48,7 +48,7 @@ def model(noun: type[Resource], verb: str) -> type[pydantic.BaseModel]:
     key = (noun.kind, verb)
     if key not in _models:
         fields: dict[str, Any] = {}
-        for name, f in {**noun.fields, **(noun.passing if verb == "create" else {})}.items():
+        for name, f in {**noun.fields, **noun.passing}.items():
             if not f.seen and not f.secret or f.observed or not (f.post if verb == "create" else f.put):
                 continue
             default = ... if verb == "create" and f.required else None
