@@ -25,6 +25,9 @@ WHEN = 0.0, 0.2, 1.0, 3.0   # seconds after it came
 EVERYBODY = address6("ff02::1")
 OVERRIDE = 0x20000000       # RFC 4861, 4.4: it takes the place of what was heard before
 
+WHOSE = {"floating": ("fixed", "address"), "translator": ("",)}
+"""Whose sessions end with an entry, by where it says the address: of a translator's zone all."""
+
 Forget = Callable[[int, str], None]
 
 
@@ -61,13 +64,13 @@ class Announcer(threading.Thread):
                     heapq.heappush(self._due, (now + after, key))
                 self._again(key, entry, now)
         for key, entry in before.items():
-            if key[0] in ("floating", "translator") and self._known.get(key) != entry:
-                for address in ("fixed", "address"):
-                    self._forget(entry, address if key[0] == "floating" else "")
+            if key[0] in WHOSE and self._known.get(key) != entry:
+                self._forget(entry, WHOSE[key[0]])
 
-    def _forget(self, entry: Entry, address: str) -> None:
+    def _forget(self, entry: Entry, addresses: tuple[str, ...]) -> None:
         try:
-            self.forget(int(entry["zone"]), str(entry[address]) if address else "")
+            for name in addresses:
+                self.forget(int(entry["zone"]), str(entry[name]) if name else "")
         except MISWRITTEN as error:
             log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
 
