@@ -22,6 +22,7 @@ from controller.confirmations import Confirmations
 from controller.derive import BOOK, Changes, Engine, Feature, Net, Unit
 from controller.drift import SENTENCES, Cookies, Difference, following, left_alone
 from controller.flow import Flow, text
+from controller.gateways import Gateways
 from controller.leases import NOBODYS, Alone, Shares, Tenure
 from controller.openflow.app import Connection
 from controller.peers import Peers, Question
@@ -55,6 +56,8 @@ class Loop:
         self.shares = NOBODYS
         self.statuses = Statuses(database, lambda: self.lease.good(self.shares.generation), lambda host: self.shares.mine(host))
         self.confirmations = Confirmations(self)
+        self.gateways = Gateways(database, lambda router: self.shares.mine(router) and self.lease.good(self.shares.generation),
+                                 lambda: self.inbox.put(("placed", None)))
         self.peers = Peers(identity, lambda: self.inbox.put(("confirmed", None)))
         self.ready = False
         self._looked_at = 0
@@ -136,6 +139,7 @@ class Loop:
         listener.start()
         threading.Thread(target=self._remind, daemon=True, name="drift").start()
         self.statuses.start()
+        self.gateways.start()
         # Not before all is derived: from here on we are somebody whom hosts are given to.
         self.lease.start(lambda shares: self.inbox.put(("shared", shares)))
         self.ready = True
@@ -158,6 +162,7 @@ class Loop:
             courier.stop()
         self.peers.stop()
         self.statuses.stop()
+        self.gateways.stop()
         self.lease.stop()
         self._stopped.set()
         self.feed.wake()
@@ -176,6 +181,9 @@ class Loop:
                 self.pushers[host].disconnected(bridge, about)
                 log.warning("a switch is gone", host=host, bridge=bridge)
                 self.confirmations.settle()
+                if bridge == "br-int" and not self.pushers[host].switches[bridge].connection:
+                    self.gateways.went(host)
+                    self._place()
         elif word == "shared":
             self._share(about)
         elif word == "claimed":
@@ -190,6 +198,11 @@ class Loop:
             self._differed(*about)
         elif word == "drift":
             self._look_again()
+        elif word == "placed":
+            self._place()
+
+    def _place(self) -> None:
+        self.gateways.look(self.picture, self.picture.all("router_gateway"))
 
     def _listen(self) -> None:
         while not self._stopped.is_set():
@@ -246,6 +259,10 @@ class Loop:
         changes = self.engine.update(touched)
         if ("all", "agent") in touched:
             self._know()
+            self._place()
+        elif ("all", "router_gateway") in touched:
+            self.gateways.look(self.picture, filter(None, (
+                self.picture.get(e.kind, e.id) for e in entries if e.kind == "router_gateway")))
         self._dispatch(changes)
         revision_wanted.set(self.picture.revision)
         # A heartbeat moves nothing: of a thousand hosts, two hundred come each second.
@@ -306,6 +323,9 @@ class Loop:
             self.pushers[host].start()
         log.info("a switch is there", host=host, bridge=bridge)
         self.pushers[host].connected(bridge, connection)
+        if bridge == "br-int":
+            self.gateways.came(host)
+            self._place()
 
     # Whose hosts.
 
@@ -325,6 +345,7 @@ class Loop:
         log.info("our hosts", number=len(ours), new=len(new))
         moved = [p.id for h in new for p in self.picture.where("port", binding_host_id=h)]
         self.confirmations.consider([*self.confirmations.waiting, *moved])
+        self._place()
 
     def _give(self, host: str) -> None:
         if self.shares.members:
