@@ -27,7 +27,6 @@ PEER_MAC, PEER_POLICY = Reg("peer_mac", 4, 0, 48), Reg("peer_policy", 8, 0, 64)
 ROUTER = Reg("router", 6, 0, 16)
 CLAIMED_MAC = Reg("claimed_mac", 10, 0, 48)
 ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see controller/addresses.py
-NETWORK_VID, NETWORK_PCP = NETWORK.of[0:12], NETWORK.of[12:15]
 
 # br-int, in the order of a packet from a guest.
 CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?",

@@ -18,7 +18,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "pipeline.md"
 
 
 def sample() -> Picture:
-    """Two hosts, a network with both IP versions, a port of the default group on each host."""
+    """Two hosts, a network with both IP versions, a port of the default group on each host; one more of h1 on a provider's
+    wire."""
     picture = Picture()
 
     def put(kind: str, **values: object) -> Resource:
@@ -29,8 +30,8 @@ def sample() -> Picture:
     for n, host in enumerate(("h1", "h2"), 1):
         put("agent", id=f"agent-{host}", host=host, tunnel_ip=f"198.18.0.{n}",
             datapaths={bridge: f"{n:014x}{k:02x}" for k, bridge in enumerate(BRIDGES, 1)},
-            ofports={"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3}, "br-tun": {"patch-int": 1, "vxlan": 2},
-                     "br-ex": {"patch-int": 1}})
+            ofports={"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3},
+                     "br-tun": {"patch-int": 1, "vxlan": 2, "geneve": 3, "gre": 4}, "br-ex": {"patch-int": 1, "physical1": 2}})
     put("network", id="blue", project_id="demo", mtu=1450, segmentation_id=5001, number=7)
     put("subnet", id="blue4", network_id="blue", ip_version=4, cidr="10.0.0.0/24", gateway_ip="10.0.0.1")
     put("subnet", id="blue6", network_id="blue", ip_version=6, cidr="fd00::/64",
@@ -45,6 +46,13 @@ def sample() -> Picture:
             fixed_ips=[{"subnet_id": "blue4", "ip_address": f"10.0.0.1{n}"},
                        {"subnet_id": "blue6", "ip_address": f"fd00::1{n}"}])
         put("vif", id=f"vif{n}", agent_id=f"agent-{host}", port_id=f"port{n}", ofport=100, link="up")
+    put("network", id="outside", project_id="admin", mtu=1500, network_type="vlan", physical_network="physical1",
+        segmentation_id=100, number=8, external=True)
+    put("subnet", id="outside4", network_id="outside", ip_version=4, cidr="203.0.113.0/24", gateway_ip="203.0.113.1")
+    put("port", id="port8", network_id="outside", mac_address="fa:16:3e:00:00:08", binding_host_id="h1",
+        security_groups=["default"], port_security_enabled=True,
+        fixed_ips=[{"subnet_id": "outside4", "ip_address": "203.0.113.18"}])
+    put("vif", id="vif8", agent_id="agent-h1", port_id="port8", ofport=108, link="up")
     return picture
 
 
@@ -105,7 +113,8 @@ def _features() -> Iterator[str]:
 
 def _golden() -> Iterator[str]:
     yield "\n## The flows of a small network"
-    yield "\nTwo hosts, one network with IPv4 and IPv6, a port of the default group on each; this is h1, port1 has ofport 100.\n"
+    yield "\nTwo hosts, one network with IPv4 and IPv6, a port of the default group on each; beside port1 (ofport 100) on h1,"
+    yield "which this is, port8 (108) is on a provider's VLAN.\n"
     yield "```"
     bridge = None
     for feature, of, line in golden():

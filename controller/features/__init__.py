@@ -16,6 +16,7 @@ from controller.features import (
     networks,
     port_security,
     ports,
+    provider,
     ra,
     rbac,
     routers,
@@ -27,5 +28,5 @@ from controller.features import (
 )
 
 __all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "floating_ips", "moving", "neighbours",
-           "networks", "port_security", "ports", "ra", "rbac", "routers", "security_group_flows", "security_groups",
+           "networks", "port_security", "ports", "provider", "ra", "rbac", "routers", "security_group_flows", "security_groups",
            "subnet_pools", "subnets", "tunnels"]

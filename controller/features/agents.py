@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from controller.segments import TUNNELS
 from controller.zones import ZONE
 from unryu.resource import Resource, field
 
@@ -42,8 +43,8 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
         return {r.id: {"alive": r.age(tx.now) < SILENT, "configurations": {
-            "tunnel_types": ["vxlan"], "tunneling_ip": r.tunnel_ip, "bridge_mappings": r.mappings,
-            "datapaths": r.datapaths}} for r in records}
+            "tunnel_types": [name for name in TUNNELS if name in r.ofports.get("br-tun", {})], "tunneling_ip": r.tunnel_ip,
+            "bridge_mappings": r.mappings, "datapaths": r.datapaths}} for r in records}
 
     def age(self, now: datetime) -> float:
         """Seconds since its last heartbeat. (One that is still to come was made before the clock was set back.)"""

@@ -11,8 +11,7 @@ from controller.addresses import bits, held, laid
 from controller.audience import EVERYBODY, TRUSTED, asking_hosts, to_each, trusting_hosts
 from controller.derive import Here, Net, derives, hosts_of_network, its_hosts, itself, own_host, remembered
 from controller.flow import (
-    ARP,
-    ARP_OP,
+    ARP_REQUEST,
     ARP_TPA,
     ETH_DST,
     ND_NS,
@@ -42,8 +41,7 @@ from controller.pipeline import (
 from controller.policy import paired
 
 GROUP = ETH_DST.masked("01:00:00:00:00:00", "01:00:00:00:00:00")  # the bit that says "to more than one"
-REQUEST = 1  # of ARP
-QUESTIONS = {ARP_TPA: GROUP + ARP + (ARP_OP == REQUEST), ND_TARGET: GROUP + ND_NS}
+QUESTIONS = {ARP_TPA: GROUP + ARP_REQUEST, ND_TARGET: GROUP + ND_NS}
 
 
 @derives("agent", at=itself)

@@ -11,6 +11,7 @@ from controller.flow import Flow, flow, load, match
 from controller.pipeline import DOOR_MAC, KNOWN, NETWORK, PEER_MAC, PEER_POLICY, SPECIAL, WHOSE
 from controller.policy import behind, paired
 from controller.policy import number as policy_number
+from controller.segments import wired
 
 LEASE = 86400  # seconds: what OpenStack's guests are used to
 DOMAIN = "openstacklocal"  # likewise
@@ -76,8 +77,8 @@ def extra(port: Any, version: int) -> dict[int, bytes]:
 @derives("network", at=its_hosts)
 def whereabouts(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Who renews a lease asks for the server's MAC first. Where the gateway is a port's, that port's answer stands above;
-    where ports may hold it beside their own, one of them answers."""
-    if not network.admin_state_up:
+    where ports may hold it beside their own, one of them answers. On a provider's wire the gateway is a neighbour."""
+    if wired(network) or not network.admin_state_up:
         return
     servers = {server(s) for s in net.where("subnet", network_id=network.id) if s.ip_version == 4 and s.enable_dhcp}
     for address in sorted(servers - {prefix.removesuffix("/32") for prefix in paired(net, network.id)}):

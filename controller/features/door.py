@@ -7,6 +7,7 @@ named by the features that answer it (dhcp, ra), in the table `local`.
 from collections.abc import Iterator
 from typing import Any
 
+from controller.crossing import TAGGED, tag, untag
 from controller.derive import Here, Net, derives, its_hosts, itself
 from controller.flow import (
     ICMPV6,
@@ -17,28 +18,22 @@ from controller.flow import (
     UDP6,
     UDP_DST,
     UDP_SRC,
-    VLAN_TCI,
     Flow,
     flow,
     goto,
     match,
-    move,
     output,
-    pop_vlan,
-    push_vlan,
 )
 from controller.pipeline import CLASSIFY, EXACT, LOCAL, NETWORK, OUT_PORT, OUTPUT
 
 SOLICITATION = 133  # RFC 4861, 4.1
-TAGGED = VLAN_TCI.masked(0x1000, 0x1000)
 
 
 @derives("agent", at=itself)
 def answers(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What the agent answers goes out of the port that the tag names, past every rule: the cloud itself speaks."""
     if door := here.ofport("br-int", "door"):
-        yield flow(CLASSIFY, EXACT, match(IN_PORT == door, TAGGED), move(VLAN_TCI[0:12], OUT_PORT.of[0:12]),
-                   move(VLAN_TCI[13:16], OUT_PORT.of[12:15]), pop_vlan(), goto(OUTPUT))
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == door, TAGGED), *untag(OUT_PORT.of), goto(OUTPUT))
 
 
 @derives("network", at=its_hosts)
@@ -48,7 +43,7 @@ def questions(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     subnets = net.where("subnet", network_id=network.id)
     if not door or not network.admin_state_up:
         return
-    through = push_vlan(), move(IN_PORT[0:12], VLAN_TCI[0:12]), move(IN_PORT[12:15], VLAN_TCI[13:16]), output(door)
+    through = *tag(IN_PORT), output(door)
     if any(s.ip_version == 4 and s.enable_dhcp for s in subnets):
         yield flow(LOCAL, EXACT, match(NETWORK == network.number, UDP, UDP_SRC == 68, UDP_DST == 67), *through)
     if any((s.ipv6_address_mode or "").startswith("dhcpv6") for s in subnets):

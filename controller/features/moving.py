@@ -13,6 +13,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from controller.addresses import held, mac_number
+from controller.crossing import TAGGED, untag
 from controller.derive import Here, Net, derives, hosts_of_its_network, itself, other_hosts_of_its_network, own_host, remembered
 from controller.flow import (
     ARP,
@@ -25,7 +26,6 @@ from controller.flow import (
     TUN_DST,
     TUN_ID,
     TUN_SRC,
-    VLAN_TCI,
     Flow,
     Terms,
     flow,
@@ -33,9 +33,7 @@ from controller.flow import (
     learn,
     load,
     match,
-    move,
     output,
-    pop_vlan,
     resubmit,
     set_field,
 )
@@ -54,8 +52,6 @@ from controller.pipeline import (
     MOVED,
     MULTICAST,
     NETWORK,
-    NETWORK_PCP,
-    NETWORK_VID,
     OUT_PORT,
     OVERLAY,
     OVERRIDE,
@@ -134,15 +130,15 @@ def ears(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What comes from other hosts and may be an announcement."""
     if up := here.ofport("br-int", "patch-tun"):
         for kind in (ARP, ND_NA):
-            yield flow(CLASSIFY, SPECIAL, match(IN_PORT == up, VLAN_TCI.masked(0x1000, 0x1000), kind),
-                       move(VLAN_TCI[0:12], NETWORK_VID), move(VLAN_TCI[13:16], NETWORK_PCP), pop_vlan(),
-                       load(FROM_OVERLAY, 1), resubmit(HEARD), goto(L2))
+            yield flow(CLASSIFY, SPECIAL, match(IN_PORT == up, TAGGED, kind), *untag(NETWORK.of), load(FROM_OVERLAY, 1),
+                       resubmit(HEARD), goto(L2))
 
 
 @derives("port", at=everywhere)
 def way(port: Any, net: Net, here: Here) -> Iterator[Flow]:
     """To where it is; to all that may hold it while nobody has said."""
-    network, up, tunnel = net.get("network", port.network_id), here.ofport("br-int", "patch-tun"), here.ofport("br-tun", "vxlan")
+    network, up = net.get("network", port.network_id), here.ofport("br-int", "patch-tun")
+    tunnel = here.ofport("br-tun", network.network_type)
     for mac in sorted({mac for mac, _ in moving(port, net)}):
         place = its_place(network, mac)
         found = holders(net, network.id, mac)
@@ -159,16 +155,16 @@ def way(port: Any, net: Net, here: Here) -> Iterator[Flow]:
             yield flow(DEPART, MULTICAST, match(place), segment, resubmit(VTEP), output(tunnel))
             copies = [word for peer in far[:-1] for word in (set_field(TUN_DST, peer), output(tunnel))]
             yield flow(VTEP, FALLBACK, match(place), *copies, set_field(TUN_DST, far[-1]))  # who asked sends the last one
-    for mac, prefix in moving(port, net):
+    for mac, prefix in moving(port, net) if tunnel else ():
         # From a host without such a port only one without port security can say this: it moves nothing, here or there.
-        yield flow(ARRIVE, SPECIAL, match(TUN_ID == network.segmentation_id, announces(mac, prefix)))
+        yield flow(ARRIVE, SPECIAL, match(_from(tunnel, network), announces(mac, prefix)))
 
 
 @derives("port", at=elsewhere)
 def news(port: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """A port of another host that announces what it may hold: the MAC is behind that VTEP now."""
+    """A port of another host that announces what it may hold: the MAC is there now, behind that VTEP."""
     network, up = net.get("network", port.network_id), here.ofport("br-int", "patch-tun")
-    peer = Here(port.binding_host_id, net).agent
+    tunnel, peer = here.ofport("br-tun", network.network_type), Here(port.binding_host_id, net).agent
     if not (up and peer and peer.tunnel_ip):
         return
     vtep = int.from_bytes(bytes(map(int, peer.tunnel_ip.split("."))), "big")
@@ -176,5 +172,10 @@ def news(port: Any, net: Net, here: Here) -> Iterator[Flow]:
         place = its_place(network, mac)
         yield flow(HEARD, EXACT, match(NETWORK == network.number, announces(mac, prefix)),
                    learn(MOVED, EXACT, place, load(OUT_PORT, up)))
-        yield flow(ARRIVE, OVERRIDE, match(TUN_ID == network.segmentation_id, TUN_SRC == peer.tunnel_ip, announces(mac, prefix)),
-                   learn(VTEP, EXACT, place, load(TUN_DST, vtep)), load(NETWORK, network.number), goto(INWARD))
+        if tunnel:
+            yield flow(ARRIVE, OVERRIDE, match(_from(tunnel, network), TUN_SRC == peer.tunnel_ip, announces(mac, prefix)),
+                       learn(VTEP, EXACT, place, load(TUN_DST, vtep)), load(NETWORK, network.number), goto(INWARD))
+
+
+def _from(tunnel: int, network: Any) -> Terms:
+    return (IN_PORT == tunnel) + (TUN_ID == network.segmentation_id)

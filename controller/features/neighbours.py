@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from controller.addresses import held, laid, mac_number
-from controller.derive import Here, Net, derives, hosts_of_its_network, itself
+from controller.crossing import tag
+from controller.derive import Here, Net, derives, hosts_of_its_network, itself, own_host
 from controller.flow import (
     ARP,
     ARP_OP,
+    ARP_REQUEST,
     ARP_SHA,
     ARP_SPA,
     ARP_THA,
@@ -29,6 +31,7 @@ from controller.flow import (
     ND_RESERVED,
     ND_TARGET,
     ND_TLL,
+    REPLY,
     Flow,
     conjunction,
     flow,
@@ -45,19 +48,21 @@ from controller.pipeline import (
     ADVERTISE,
     ANSWER,
     EXACT,
+    FROM_WIRE,
     KNOWN,
     L2,
     LOCAL,
     NETWORK,
     OVERRIDE,
+    OWNED,
     PEER_MAC,
     PEER_POLICY,
     SPECIAL,
     WHOSE,
 )
 from controller.policy import behind, number
+from controller.segments import wired
 
-REQUEST, REPLY = 1, 2  # RFC 826
 ADVERTISEMENT = 136  # RFC 4861, 4.4
 SOLICITED_OVERRIDE = 0x60000000
 TARGET_LINK_LAYER = 2  # option type; the solicitation had 1, the source's
@@ -71,19 +76,23 @@ LINK_LOCAL_MASK = (1 << 64) - 1 << 64 | 3 << 56 | 0xFFFF << 24
 @derives("agent", at=itself)
 def scaffold(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What holds for every address of the host."""
-    yield flow(LOCAL, EXACT, match(ARP, ARP_OP == REQUEST), *laid(ARP_TPA), resubmit(WHOSE), goto(ANSWER))
+    yield flow(LOCAL, EXACT, match(ARP_REQUEST), *laid(ARP_TPA), resubmit(WHOSE), goto(ANSWER))
     yield flow(LOCAL, EXACT, match(ND_NS), *laid(ND_TARGET), resubmit(WHOSE), goto(ANSWER))
     known = KNOWN == 1
-    yield flow(ANSWER, EXACT, match(known, ARP), move(ETH_SRC, ETH_DST), move(PEER_MAC, ETH_SRC), set_field(ARP_OP, REPLY),
-               move(ARP_SHA, ARP_THA), move(PEER_MAC, ARP_SHA), move(ARP_SPA, ARP_TPA), move(ADDRESS.of[0:32], ARP_SPA),
-               to_in_port())
+    for from_wire, back in ((0, (to_in_port(),)), (1, (*tag(NETWORK.of), to_in_port()))):
+        yield flow(ANSWER, EXACT, match(known, FROM_WIRE == from_wire, ARP), move(ETH_SRC, ETH_DST), move(PEER_MAC, ETH_SRC),
+                   set_field(ARP_OP, REPLY), move(ARP_SHA, ARP_THA), move(PEER_MAC, ARP_SHA), move(ARP_SPA, ARP_TPA),
+                   move(ADDRESS.of[0:32], ARP_SPA), *back)
+        # The second half of an advertisement: its option may only be written once it is an advertisement.
+        yield flow(ADVERTISE, EXACT, match(FROM_WIRE == from_wire, ND_NA),
+                   set_field(ND_RESERVED, SOLICITED_OVERRIDE), set_field(ND_OPTIONS_TYPE, TARGET_LINK_LAYER),
+                   move(ETH_SRC, ND_TLL), *back)
     yield flow(ANSWER, EXACT, match(known, ND_NS), move(ETH_SRC, ETH_DST), move(PEER_MAC, ETH_SRC),
                move(IPV6_SRC, IPV6_DST), move(ND_TARGET, IPV6_SRC), set_field(ICMPV6_TYPE, ADVERTISEMENT),
                set_field(ICMPV6_CODE, 0), goto(ADVERTISE))
-    # The second half of an advertisement: its option may only be written once it is an advertisement.
-    yield flow(ADVERTISE, EXACT, match(ND_NA),
-               set_field(ND_RESERVED, SOLICITED_OVERRIDE), set_field(ND_OPTIONS_TYPE, TARGET_LINK_LAYER),
-               move(ETH_SRC, ND_TLL), to_in_port())
+    # A wire brings the question to every host: only one may answer, that whose the address is.
+    for question in (ARP, ND_NS):
+        yield flow(ANSWER, SPECIAL + 1, match(known, FROM_WIRE == 1, OWNED == 0, question))
     # Who probes for an address (RFC 5227, RFC 4862) must hear its true owner or nobody, never us: the owner alone is asked.
     for probe in (ARP + (ARP_SPA == "0.0.0.0"), ND_NS + (IPV6_SRC == "::")):
         yield flow(ANSWER, SPECIAL, match(known, probe), move(PEER_MAC, ETH_DST), goto(L2))
@@ -113,7 +122,23 @@ def address(port: Any, net: Net, here: Here) -> Iterator[Flow]:
     network = net.get("network", port.network_id)
     if not (port.admin_state_up and network.admin_state_up):
         return
+    if network.network_type == "local" and here.id != port.binding_host_id:
+        return  # out of reach
     for ip in (fixed["ip_address"] for fixed in port.fixed_ips):
-        groups = behind(net, network.id, ip).union(port.security_groups)
-        yield flow(WHOSE, OVERRIDE, match(NETWORK == network.number, held(ip)), load(KNOWN, 1),
-                   load(PEER_MAC, mac_number(port.mac_address)), *([load(PEER_POLICY, number(groups))] if groups else []))
+        yield flow(WHOSE, OVERRIDE, match(NETWORK == network.number, held(ip)), *_said(net, port, ip))
+
+
+@derives("port", at=own_host)
+def ownership(port: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Who asks on a wire is answered here, where the port is, and nowhere else."""
+    network = net.get("network", port.network_id)
+    if wired(network) and port.admin_state_up and network.admin_state_up:
+        for ip in (fixed["ip_address"] for fixed in port.fixed_ips):
+            yield flow(WHOSE, OVERRIDE + 1, match(NETWORK == network.number, FROM_WIRE == 1, held(ip)),
+                       *_said(net, port, ip), load(OWNED, 1))
+
+
+def _said(net: Net, port: Any, ip: str) -> list[bytes]:
+    groups = behind(net, port.network_id, ip).union(port.security_groups)
+    return [load(KNOWN, 1), load(PEER_MAC, mac_number(port.mac_address)),
+            *([load(PEER_POLICY, number(groups))] if groups else [])]

@@ -15,7 +15,7 @@ from controller.addresses import held, laid, mac_number
 from controller.derive import Here, Net, derives, its_hosts, itself, own_host
 from controller.flow import (
     ARP,
-    ARP_OP,
+    ARP_REQUEST,
     ARP_SHA,
     ARP_SPA,
     ARP_TPA,
@@ -68,7 +68,6 @@ from controller.pipeline import (
     STRANGER,
 )
 
-REQUEST = 1  # of ARP
 IGMP = IPV4 + (IP_PROTO == 2)
 ICMP_REDIRECT, REDIRECT, ADVERTISEMENT = 5, 137, 134
 FROM_NOBODY = 131, 132, 133, 143  # may come from "::": MLD reports (RFC 2710, 3810) and router solicitations (RFC 4861)
@@ -93,7 +92,7 @@ def questions(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     yield flow(SPOOF, FALLBACK, match(IPV6), *claims(IPV6_SRC, ETH_SRC), verdict)
     yield flow(SPOOF, FALLBACK, match(ARP), *claims(ARP_SPA, ARP_SHA), verdict)
     # Who probes for an address (RFC 5227, RFC 4862) asks for one of its own, or it could keep others from theirs.
-    yield flow(SPOOF, EXACT, match(ARP, ARP_OP == REQUEST, ARP_SPA == "0.0.0.0"), *claims(ARP_TPA, ARP_SHA), verdict)
+    yield flow(SPOOF, EXACT, match(ARP_REQUEST, ARP_SPA == "0.0.0.0"), *claims(ARP_TPA, ARP_SHA), verdict)
     yield flow(SPOOF, OVERRIDE, match(ND_NS, IPV6_SRC == "::", ND_SLL == 0), *claims(ND_TARGET, ETH_SRC), verdict)
     # Without its option (0), neighbour discovery claims the MAC that the frame has.
     for priority, absent, sll, tll in ((EXACT, False, ND_SLL, ND_TLL), (SPECIAL, True, ETH_SRC, ETH_SRC)):

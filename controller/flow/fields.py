@@ -290,6 +290,8 @@ BY_NXM = {field.nxm >> 9: field for field in (*FIELDS, *XREGISTERS, *XXREGISTERS
 
 # Protocols, as one says them: each with what it stands on.
 ARP = ETH_TYPE == 0x0806
+REQUEST, REPLY = 1, 2  # of ARP, RFC 826
+ARP_REQUEST, ARP_REPLY = ARP + (ARP_OP == REQUEST), ARP + (ARP_OP == REPLY)
 IPV4 = ETH_TYPE == 0x0800
 IPV6 = ETH_TYPE == 0x86DD
 FRAGMENT = IPV4 + IP_FRAG.terms(1, 1)  # the first piece, or a later one

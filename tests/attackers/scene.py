@@ -17,12 +17,12 @@ ALL, ALL6 = "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"
 
 # A packet of each line of standard input, at a pace that nothing on the way loses.
 SEND = """import socket, sys, time
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0))
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind((sys.argv[1], 0))
 for line in sys.stdin:
     s.send(bytes.fromhex(line)); time.sleep(0.01)"""
 # A line of output for each packet that comes in.
-HEAR = """import socket
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)); s.bind(('eth0', 3)); print('ready', flush=True)
+HEAR = """import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)); s.bind((sys.argv[1], 3)); print('ready', flush=True)
 while True:
     data, (_, _, kind, *_) = s.recvfrom(65535)
     if kind != 4: print(data.hex(), flush=True)"""
@@ -36,6 +36,7 @@ class Guest:
     mac: str
     four: str
     six: str
+    device: str = "eth0"
 
     @property
     def local(self) -> str:
@@ -45,13 +46,13 @@ class Guest:
 
     def send(self, packets: list[Packet]) -> None:
         frames = "".join(f"{(bytes(p).ljust(60, bytes(1)) + MARK).hex()}\n" for p in packets)
-        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", SEND]
+        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", SEND, self.device]
         subprocess.run(words, input=frames, text=True, check=True)
 
     @contextlib.contextmanager
     def hearing(self, wanted: Callable[[bytes], bool] = lambda frame: frame.endswith(MARK)) -> Iterator[list[bytes]]:
         """What comes in meanwhile, of itself that which has our mark; complete when the block is left."""
-        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", HEAR]
+        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", HEAR, self.device]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert process.stdout and process.stdout.readline() == "ready\n"
         heard: list[bytes] = []

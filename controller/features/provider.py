@@ -1,0 +1,69 @@
+"""Provider networks: those that cross between hosts on a wire of the provider's, through br-ex, with his tag or without one.
+
+Whoever is on that wire is a neighbour: it hears what a guest says to everybody, asks for addresses and is answered by the host
+that has them. What is for nobody that we know goes out to it, and what comes from it never goes back.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from controller.crossing import TAGGED, said, tag, tagged, untag
+from controller.derive import Here, Net, derives, its_hosts, itself
+from controller.flow import (
+    ARP,
+    ARP_REQUEST,
+    IN_PORT,
+    ND_NA,
+    ND_NS,
+    VLAN_TCI,
+    Flow,
+    flow,
+    goto,
+    load,
+    match,
+    output,
+    pop_vlan,
+    resubmit,
+)
+from controller.pipeline import CLASSIFY, EXACT, FROM_WIRE, HEARD, L2, LOCAL, NETWORK, OVERLAY, OVERRIDE, SPECIAL, WIRE
+from controller.segments import wired
+
+
+@derives("agent", at=itself)
+def inward(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What comes from a wire: a question that this host may know the answer to, news of where somebody is, or for somebody."""
+    wire = here.ofport("br-int", "patch-ex")
+    if not wire:
+        return
+    came = *untag(NETWORK.of), load(FROM_WIRE, 1)
+    yield flow(CLASSIFY, EXACT, match(IN_PORT == wire, TAGGED), *came, goto(L2))
+    for news in (ARP, ND_NA):
+        yield flow(CLASSIFY, SPECIAL, match(IN_PORT == wire, TAGGED, news), *came, resubmit(HEARD), goto(L2))
+    for question in (ARP_REQUEST, ND_NS):
+        yield flow(CLASSIFY, OVERRIDE, match(IN_PORT == wire, TAGGED, question), *came, resubmit(HEARD), goto(LOCAL))
+    yield flow(OVERLAY, OVERRIDE, match(FROM_WIRE == 1))
+
+
+@derives("network", at=its_hosts)
+def outward(network: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What is for somebody elsewhere goes to the wire, not into a tunnel; where there is neither, it ends."""
+    wire = here.ofport("br-int", "patch-ex")
+    if wired(network) and wire:
+        yield flow(OVERLAY, SPECIAL, match(NETWORK == network.number), *tag(NETWORK.of), output(wire))
+    elif network.network_type == "local":
+        yield flow(OVERLAY, SPECIAL, match(NETWORK == network.number))
+
+
+@derives("network", at=its_hosts)
+def on_the_wire(network: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """The network's number inside, the provider's VLAN, or no tag, outside."""
+    if not (wired(network) and network.admin_state_up):
+        return
+    inside, outside = here.ofport("br-ex", "patch-int"), here.ofport("br-ex", network.physical_network)
+    if not (inside and outside):
+        return
+    vlan = network.segmentation_id
+    there = VLAN_TCI.masked(0x1000 | vlan, 0x1FFF) if vlan else VLAN_TCI == 0
+    yield flow(WIRE, EXACT, match(IN_PORT == inside, tagged(network.number)), *(said(vlan) if vlan else (pop_vlan(),)),
+               output(outside))
+    yield flow(WIRE, EXACT, match(IN_PORT == outside, there), *(said if vlan else tag)(network.number), output(inside))

@@ -1,0 +1,135 @@
+"""Networks of every type: what may be said of them, and who sees the way out."""
+
+from typing import Any
+
+import pytest
+
+from controller.hosts import Report, take_report
+from tests.inprocess import ADMIN, ALT, Api
+
+
+@pytest.fixture
+def api(api: Api) -> Api:
+    """With a host that has two physical networks."""
+    take_report(api.database, "h1", Report(host="h1", tunnel_ip="198.18.0.1", datapaths={}, ofports={}, vifs={},
+                                           mappings={"physical1": "br-ex", "physical2": "br-b"}))
+    return api
+
+
+def provider(network_type: str, physical: str | None = None, number: int | None = None) -> dict[str, Any]:
+    said = {"network_type": network_type, "physical_network": physical, "segmentation_id": number}
+    return {f"provider:{name}": value for name, value in said.items() if value is not None}
+
+
+@pytest.mark.parametrize(("network_type", "mtu"), [
+    ("vxlan", 1450), ("geneve", 1442), ("gre", 1458), ("vlan", 1500), ("flat", 1500), ("local", 1500)])
+def test_each_type_has_its_numbers_and_its_mtu(api: Api, network_type: str, mtu: int) -> None:
+    physical = "physical2" if network_type in ("vlan", "flat") else None
+    made = api.make("network", ADMIN, **provider(network_type, physical))
+    assert made["mtu"] == mtu and made["provider:physical_network"] == physical
+    assert (made["provider:segmentation_id"] is None) == (network_type in ("flat", "local"))
+    assert api("PUT", f"/networks/{made['id']}", {"network": {"mtu": 1300}}, ADMIN).json["network"]["mtu"] == 1300
+    assert api("PUT", f"/networks/{made['id']}", {"network": {"mtu": 0}}, ADMIN).json["network"]["mtu"] == mtu, "as usual"
+
+
+@pytest.mark.parametrize(("status", "words", "values"), [
+    (400, "is none of", provider("token-ring")),
+    (400, "physical_network required for flat provider network", provider("flat")),
+    (400, "physical_network required for vlan provider network", provider("vlan", number=7)),
+    (400, "physical_network 'nowhere' unknown for flat", provider("flat", "nowhere")),
+    (400, "the hosts have physical1, physical2", provider("vlan", "nowhere", 7)),
+    (400, "segmentation_id prohibited for flat", provider("flat", "physical1", 7)),
+    (400, "segmentation_id prohibited for local", provider("local", number=7)),
+    (400, "physical_network specified for vxlan", provider("vxlan", "physical1")),
+    (400, "physical_network specified for local", provider("local", "physical1")),
+    (400, "out of range (1 through 4094)", provider("vlan", "physical1", 4095)),
+    (400, "out of range (1 through 16777215)", provider("geneve", number=1 << 24)),
+    (400, "between 68 and 65535", {"mtu": 67}),
+])
+def test_what_a_network_cannot_be(api: Api, status: int, words: str, values: dict[str, Any]) -> None:
+    api.refused(status, words, "POST", "/networks", {"network": values}, ADMIN)
+
+
+def test_a_segment_is_one_networks_own(api: Api) -> None:
+    def refused(words: str, **values: Any) -> str:
+        return str(api.refused(409, words, "POST", "/networks", {"network": values}, ADMIN)["type"])
+
+    flat = api.make("network", ADMIN, **provider("flat", "physical1"))["id"]
+    assert refused("Physical network physical1 is in use", **provider("flat", "physical1")) == "FlatNetworkInUse"
+    api.make("network", ADMIN, **provider("flat", "physical2"))
+    assert api("DELETE", f"/networks/{flat}", token=ADMIN).status_code == 204
+    api.make("network", ADMIN, **provider("flat", "physical1"))
+
+    api.make("network", ADMIN, **provider("vlan", "physical1", 100))
+    assert refused("VLAN 100 on physical network physical1", **provider("vlan", "physical1", 100)) == "VlanIdInUse"
+    api.make("network", ADMIN, **provider("vlan", "physical2", 100))
+
+    api.make("network", ADMIN, **provider("vxlan", number=100))
+    assert refused("tunnel ID 100 is in use", **provider("vxlan", number=100)) == "TunnelIdInUse"
+    api.make("network", ADMIN, **provider("gre", number=100))
+
+
+def test_a_vlan_is_chosen_where_one_is_free(api: Api) -> None:
+    with api.database.transaction() as tx:
+        for number in range(1, 4095):
+            tx.allocate("vlan physical1", "somebody", lambda taken, number=number: str(number))  # type: ignore[misc]
+    assert api.make("network", ADMIN, **provider("vlan"))["provider:physical_network"] == "physical2"
+    api.refused(409, "No VLAN is left", "POST", "/networks", {"network": provider("vlan", "physical1")}, ADMIN)
+
+
+def test_without_hosts_there_is_no_wire(database: Any) -> None:
+    api = Api(database)
+    api.refused(400, "the hosts have none", "POST", "/networks", {"network": provider("vlan")}, ADMIN)
+
+
+def test_only_an_administrator_says_where_a_network_lies_and_opens_a_way_out(api: Api) -> None:
+    for values in (provider("vlan", "physical1", 7), {"router:external": True}):
+        api.refused(403, "Only an administrator", "POST", "/networks", {"network": values})
+    own = api.make("network")["id"]
+    api.refused(403, "Only an administrator", "PUT", f"/networks/{own}", {"network": {"router:external": True}})
+    shown = api("GET", f"/networks/{own}").json["network"]
+    assert shown["router:external"] is False and not any(key.startswith("provider:") for key in shown)
+
+
+def test_a_way_out_is_seen_by_everybody(api: Api) -> None:
+    out = api.make("network", ADMIN, **{"router:external": True, **provider("flat", "physical1")})["id"]
+    subnet = api.make("subnet", ADMIN, network_id=out, ip_version=4, cidr="203.0.113.0/24")["id"]
+    inside = api.make("network")["id"]
+    for query, found in (("?router:external=true", [out]), ("?router:external=false", [inside])):
+        assert [n["id"] for n in api("GET", f"/networks{query}").json["networks"]] == found
+    shown = api("GET", f"/networks/{out}").json["network"]
+    assert shown["router:external"] is True and shown["shared"] is False and shown["subnets"] == [subnet]
+    assert api("GET", f"/subnets/{subnet}").json["subnet"]["gateway_ip"] == "203.0.113.1"
+    api.refused(403, "another project", "PUT", f"/networks/{out}", {"network": {"name": "mine"}})
+
+    port = api.make("port", ALT, network_id=out)["id"]
+    closed = "PUT", f"/networks/{out}", {"network": {"router:external": False}}, ADMIN
+    fault = api.refused(409, "cannot stop being external", *closed)
+    assert fault["type"] == "InvalidSharedSetting"
+    assert api("DELETE", f"/ports/{port}", token=ALT).status_code == 204
+    api.make("port", ADMIN, network_id=out, device_owner="network:router_gateway")
+    fault = api.refused(409, "existing gateway ports", *closed)
+    assert fault["type"] == "ExternalNetworkInUse"
+
+
+def test_a_way_out_for_one_project(api: Api) -> None:
+    out = api.make("network", ADMIN)["id"]
+    grant = {"object_type": "network", "object_id": out, "action": "access_as_external"}
+    policy = api.make("rbac_policy", ADMIN, **grant, target_tenant="alt")["id"]
+    theirs = api("GET", f"/networks/{out}", token=ALT).json["network"]
+    assert theirs["router:external"] is True and theirs["shared"] is False
+    assert api("GET", f"/networks/{out}").status_code == 404
+    assert [n["id"] for n in api("GET", "/networks?router:external=true", token=ALT).json["networks"]] == [out]
+    everybody = api.make("rbac_policy", ADMIN, **grant, target_tenant="*")["id"]
+    assert api("GET", f"/networks/{out}").json["network"]["router:external"] is True
+    for each in (everybody, policy):
+        assert api("DELETE", f"/rbac-policies/{each}", token=ADMIN).status_code == 204
+    assert api("GET", f"/networks/{out}", token=ALT).status_code == 404
+    assert api("GET", f"/networks/{out}", token=ADMIN).json["network"]["router:external"] is False
+
+    own = api.make("network")["id"]
+    api.refused(403, "Only an administrator", "POST", "/rbac-policies",
+                {"rbac_policy": {**grant, "object_id": own, "target_tenant": "alt"}})
+    group = api.make("security_group", name="web")["id"]
+    api.refused(400, "Invalid action", "POST", "/rbac-policies",
+                {"rbac_policy": {**grant, "object_type": "security_group", "object_id": group, "target_tenant": "alt"}})
