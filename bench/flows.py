@@ -48,7 +48,8 @@ from controller.flow import (
     text,
     to_in_port,
 )
-from controller.openflow.app import Connection, Switches
+from controller.openflow.app import Switches
+from controller.openflow.connection import Connection
 from controller.openflow.push import push
 from controller.openflow.readback import read
 from unryu import tls

@@ -23,7 +23,8 @@ from rich.table import Table as Columns
 
 from controller.bootstrap import load_features
 from controller.derive import Engine, catalogue
-from controller.openflow.app import Connection, Switches
+from controller.openflow.app import Switches
+from controller.openflow.connection import Connection
 from controller.picture import Picture
 from controller.pipeline import BRIDGES
 from unryu.resource import nouns

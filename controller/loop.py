@@ -24,7 +24,7 @@ from controller.drift import SENTENCES, Cookies, Difference, following, left_alo
 from controller.flow import Flow, text
 from controller.gateways import Gateways
 from controller.leases import NOBODYS, Alone, Shares, Tenure
-from controller.openflow.app import Connection
+from controller.openflow.connection import Connection
 from controller.peers import Peers, Question
 from controller.picture import Picture
 from controller.pipeline import BRIDGES, TABLES

@@ -19,7 +19,7 @@ from controller.derive import Change, Entry
 from controller.drift import SHOWN, Difference, LeftAlone, difference
 from controller.flow import Flow, Meter
 from controller.leases import Tenure
-from controller.openflow.app import Connection, ConnectionLost, NoAnswer
+from controller.openflow.connection import Connection, ConnectionLost, NoAnswer
 from controller.openflow.push import Deposed, PushFailed, Refused, push
 from controller.openflow.readback import NotRead, read
 from controller.openflow.roles import Outgrown, become_master, become_slave

@@ -15,7 +15,7 @@ from scapy.packet import Packet, Raw
 from controller.bootstrap import load_features
 from controller.derive import Engine, catalogue
 from controller.explain.describe import sample
-from controller.openflow.app import Connection
+from controller.openflow.connection import Connection
 from controller.openflow.push import push
 from ovsagent.links import inside
 from tests.controller.test_push import Door

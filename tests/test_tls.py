@@ -16,7 +16,8 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from controller.openflow import gate
-from controller.openflow.app import Connection, Switches
+from controller.openflow.app import Switches
+from controller.openflow.connection import Connection
 from tests import identities
 from tests.clouds import RunningCloud, eventually
 from tests.ovs import OvsHost

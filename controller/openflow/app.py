@@ -8,205 +8,26 @@ wait for ever. Here one thread owns every socket.
 import logging
 import selectors
 import socket
-import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from os_ken.controller import ofp_event, ofp_handler
-from os_ken.controller.controller import Datapath
 from os_ken.controller.handler import CONFIG_DISPATCHER, MAIN_DISPATCHER, register_instance, set_ev_handler
 from os_ken.exception import OSKenException
-from os_ken.ofproto import ofproto_parser, ofproto_v1_3
 
 from controller.openflow import wire
+from controller.openflow.connection import LATER, Connection, ConnectionLost, Message
 from controller.openflow.gate import Address, Gate
 from unryu import tls
 
 log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 5.0  # for who connects and does not say who it is
-_READ = 256 * 1024
-_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _BOTH_WAYS = selectors.EVENT_READ | selectors.EVENT_WRITE
-
-
-class ConnectionLost(Exception):
-    """The switch went away."""
-
-
-class NoAnswer(TimeoutError):
-    """The switch is there but does not answer."""
-
-
-class Message(NamedTuple):
-    """A message from a switch, as it came."""
-
-    type: int
-    xid: int
-    data: bytes
-
-
-class Replies:
-    """What a switch answers to the xids someone asked with."""
-
-    def __init__(self, connection: "Connection", xids: range) -> None:
-        self.xids = xids
-        self.queue: SimpleQueue[Message | None] = SimpleQueue()
-        self._connection = connection
-
-    def next(self, timeout: float) -> Message:
-        try:
-            message = self.queue.get(timeout=timeout)
-        except Empty:
-            raise NoAnswer(f"switch {self._connection} did not answer within {timeout:g} s") from None
-        if message is None:
-            raise ConnectionLost(f"switch {self._connection} went away")
-        return message
-
-
-class Connection(Datapath):
-    """One switch that is here. Any thread may send and ask; only the thread of `Switches` reads and closes."""
-
-    supported_ofp_version = frozenset({ofproto_v1_3.OFP_VERSION})
-
-    def __init__(self, sock: socket.socket, address: Address, wake: Callable[["Connection"], None],
-                 peer: tls.Peer | None = None) -> None:
-        super().__init__(sock, address)
-        self.set_version(ofproto_v1_3.OFP_VERSION)
-        sock.setblocking(False)  # os-ken has set a timeout
-        self.peer = peer  # whose certificate it showed; None where none is asked for
-        self.came = self.heard = self.asked = monotonic()
-        self.unsent: deque[memoryview] = deque()
-        self.unread = bytearray()
-        self.closing = ""  # why, once it is
-        self._wake = wake
-        self._lock = threading.Lock()
-        self._watching: list[Replies] = []
-        self._next_xid = 1
-
-    def __str__(self) -> str:
-        return f"{self.id or 0:016x} at {self.address[0]}:{self.address[1]}"
-
-    @property
-    def dpid(self) -> int:
-        return self.id
-
-    def set_state(self, state: str) -> None:
-        self.state = state
-
-    def set_xid(self, message: Any) -> int:
-        xid = self._xids(1).start
-        message.set_xid(xid)
-        return xid
-
-    def send(self, data: bytes, close_socket: bool = False) -> bool:
-        with self._lock:
-            if self.closing:
-                raise ConnectionLost(f"switch {self} went away: {self.closing}")
-            self.unsent.append(memoryview(data))
-            if len(self.unsent) == 1:
-                self._send_unsent()
-            waiting = bool(self.unsent)
-        if close_socket:
-            self.close("the handshake failed")
-        elif waiting:
-            self._wake(self)
-        return True
-
-    def flush(self) -> bool:
-        """Send what the socket takes; true when nothing is left."""
-        with self._lock:
-            self._send_unsent()
-            return not self.unsent
-
-    def _send_unsent(self) -> None:
-        try:
-            while self.unsent:
-                # Under TLS a record at a time goes, and what could not go must be offered again as it was: it stays first.
-                sent = self.socket.send(self.unsent[0])
-                if sent < len(self.unsent[0]):
-                    self.unsent[0] = self.unsent[0][sent:]
-                else:
-                    self.unsent.popleft()
-        except _LATER:
-            return
-        except OSError as error:
-            self.unsent.clear()
-            self.closing = self.closing or str(error)
-            self._wake(self)
-
-    def receive(self) -> bytes:
-        """What is there, up to a limit. Under the lock: a TLS connection has one state for both directions."""
-        with self._lock:
-            received = self.socket.recv(_READ)
-            while isinstance(self.socket, ssl.SSLSocket) and received and len(received) < _READ:  # a record at a time comes
-                try:
-                    more = self.socket.recv(_READ - len(received))
-                except _LATER:
-                    break
-                if not more:
-                    break  # hung up: the next look hears it again
-                received += more
-            return received
-
-    def close(self, why: str = "closed by us") -> None:
-        self.closing = self.closing or why
-        self._wake(self)
-
-    def _xids(self, count: int) -> range:
-        with self._lock:
-            if self._next_xid + count > 0xFFFFFFFF:
-                self._next_xid = 1
-            self._next_xid += count
-            return range(self._next_xid - count, self._next_xid)
-
-    @contextmanager
-    def watch(self, count: int) -> Iterator[Replies]:
-        """Xids of one's own, and what the switch answers to them (errors too)."""
-        replies = Replies(self, self._xids(count))
-        with self._lock:
-            if self.closing:
-                raise ConnectionLost(f"switch {self} went away: {self.closing}")
-            self._watching.append(replies)
-        try:
-            yield replies
-        finally:
-            with self._lock:
-                self._watching.remove(replies)
-
-    def ask(self, message: Any, timeout: float = 5.0) -> list[Any]:
-        """Send one of os-ken's messages; its replies, errors among them, up to the barrier behind it."""
-        with self.watch(2) as replies:
-            message.set_xid(replies.xids[0])
-            message.serialize()
-            self.send(bytes(message.buf) + wire.barrier(replies.xids[1]))
-            answers, deadline = [], monotonic() + timeout
-            while (answer := replies.next(max(0.0, deadline - monotonic()))).xid != replies.xids[1]:
-                answers.append(self.parse(answer.data))
-            return answers
-
-    def parse(self, data: bytes) -> Any:
-        return ofproto_parser.msg(self, *wire.HEADER.unpack_from(data), data)
-
-    def deliver(self, message: Message) -> bool:
-        with self._lock:
-            for replies in self._watching:
-                if message.xid in replies.xids:
-                    replies.queue.put(message)
-                    return True
-        return False
-
-    def gone(self) -> None:
-        """Whoever waits shall know."""
-        with self._lock:
-            self.unsent.clear()
-            for replies in self._watching:
-                replies.queue.put(None)
 
 
 class _Handshake(ofp_handler.OFPHandler):
@@ -319,7 +140,7 @@ class Switches:
             return
         try:
             received = connection.receive()
-        except _LATER:
+        except LATER:
             return
         except OSError as error:
             connection.close(str(error))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from controller.flow import Meter
 from controller.openflow import wire
-from controller.openflow.app import Connection
+from controller.openflow.connection import Connection
 from controller.openflow.wire import Entry, Wanted
 
 CHUNK = 256  # flows between two barriers, some 64 KiB

@@ -3,7 +3,7 @@
 from time import monotonic
 
 from controller.openflow import wire
-from controller.openflow.app import Connection
+from controller.openflow.connection import Connection
 from controller.openflow.wire import Installed
 
 

@@ -2,7 +2,7 @@
 is refused: so a controller that slept while its hosts were given away cannot write, whatever it believes."""
 
 from controller.openflow import wire
-from controller.openflow.app import Connection
+from controller.openflow.connection import Connection
 
 
 class Outgrown(Exception):

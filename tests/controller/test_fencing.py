@@ -18,7 +18,8 @@ from controller.derive import Change
 from controller.flow import ETH_DST, Table, cookie, flow, match, output
 from controller.leases import Lease
 from controller.openflow import wire
-from controller.openflow.app import Connection, Switches
+from controller.openflow.app import Switches
+from controller.openflow.connection import Connection
 from controller.openflow.push import Deposed, push
 from controller.openflow.readback import read
 from controller.openflow.roles import Outgrown, become_master, become_slave

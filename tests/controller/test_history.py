@@ -19,7 +19,8 @@ from controller.bootstrap import load_features
 from controller.derive import BOOK, catalogue, recompute
 from controller.hosts import Delta, Report, VifReport, take_delta, take_report
 from controller.loop import Loop
-from controller.openflow.app import Connection, Switches
+from controller.openflow.app import Switches
+from controller.openflow.connection import Connection
 from controller.openflow.readback import read
 from controller.pipeline import BRIDGES
 from tests.controller.test_features import conflicts

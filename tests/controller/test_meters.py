@@ -9,7 +9,7 @@ from os_ken.ofproto import ofproto_v1_3_parser as os_ken
 
 from controller.flow import BITS, ETH_DST, PACKETS, Flow, Meter, Table, flow, match, meter, output, text, through
 from controller.openflow import wire
-from controller.openflow.app import Connection
+from controller.openflow.connection import Connection
 from controller.openflow.push import push
 from controller.openflow.readback import read
 from tests.controller.test_push import Door, entries

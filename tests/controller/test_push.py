@@ -18,7 +18,8 @@ from os_ken.ofproto import ofproto_v1_3_parser
 
 from controller.flow import ETH_DST, Flow, Reg, Table, cookie, flow, load, match, output, text
 from controller.openflow import wire
-from controller.openflow.app import Connection, ConnectionLost, NoAnswer, Switches
+from controller.openflow.app import Switches
+from controller.openflow.connection import Connection, ConnectionLost, NoAnswer
 from controller.openflow.push import Refused, push
 from controller.openflow.readback import read
 from controller.openflow.wire import Entry

@@ -161,7 +161,7 @@ def test_revision_order_is_commit_order(database: Database) -> None:
 def test_who_waited_in_vain_has_waited_for_all(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     if not database.sqlite:
         pytest.skip("a server has many writers")
-    monkeypatch.setattr("unryu.db.LOCK_TIMEOUT", 1.0)
+    monkeypatch.setattr("unryu.db.database.LOCK_TIMEOUT", 1.0)
     fresh = Database(database.url.render_as_string())
     took = []
     with closing(sqlite3.connect(str(database.url.database), isolation_level=None)) as stranger:
