@@ -1,6 +1,7 @@
 """Wires the controller: the only file that knows every part."""
 
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -32,11 +33,11 @@ class ControllerSettings(Settings):
 
 
 def serve() -> None:
-    # os-ken chooses its threads at its first import, from the environment.
-    os.environ["OSKEN_HUB_TYPE"] = "native"
+    gc.disable()  # until all is loaded (Loop.load): most of what is made until then stays
     logs.setup("controller")
     threading.excepthook = _end
     from controller.derive import catalogue
+    from controller.dialling import call
     from controller.drift import kept_cookies
     from controller.hosts import Door
     from controller.leases import LIFE, Lease
@@ -61,14 +62,17 @@ def serve() -> None:
     renewals = None if database.sqlite else Database(idle=LIFE / 2)
     lease = Lease(renewals, settings.name or socket.gethostname(), _reached(settings)) if renewals else None
     loop = Loop(database, catalogue.values(), identity, settings.look_again, keep, lease)
+    # Before all is loaded: a switch that is refused waits twice as long each time before it comes again.
     switches = Switches([address(settings.openflow)], loop.known, loop.up, loop.down, identity=identity)
+    switches.start()
+    call(database, identity, address(settings.openflow)[1])
+    loop.load()
     door = Door(address(settings.listen), identity, database, loop.switches, lambda: loop.ready, loop.confirmed, folder,
                 address(settings.openflow)[1])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     runner = threading.Thread(target=loop.run, name="loop")
     runner.start()
-    switches.start()
     door.start()
     log.info("controller ready", openflow=settings.openflow, listen=settings.listen, revision=loop.picture.revision,
              **loop.took)

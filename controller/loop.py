@@ -69,13 +69,17 @@ class Loop:
         """Hosts that have been claimed, and when: they are told what they should hold once the journal was read after that."""
         self._bridges: dict[int, tuple[str, str]] = {}
         self._errors: dict[tuple[str, str, Any], list[Unit]] = {}
+        self._said: dict[Unit, str] = {}
+        """The faults of features that the log has."""
         self.feed = journal.Feed(database, since=0)
-        self._load()
+        self.took: dict[str, float] = {}
 
     # Called from other threads: all only leave a word in the inbox.
 
-    def known(self, dpid: int, peer: tls.Peer | None = None) -> str:
-        """What speaks against a switch with this datapath id, and this name in its certificate."""
+    def known(self, dpid: int, peer: tls.Peer | None = None) -> str | None:
+        """What speaks against a switch with this datapath id, and this name in its certificate; None before all is loaded."""
+        if not self.took:
+            return None
         host, _ = self._bridges.get(dpid, ("", ""))
         if not host:
             return "no host has reported a bridge with this datapath id"
@@ -225,18 +229,20 @@ class Loop:
         if host in self.couriers and bridge == "br-int":
             self.couriers[host].again()
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """All rows, and what follows from them: before anything else, and when the journal does not tell what happened."""
         began = monotonic()
         with _uncollected():
             with self.database.reading() as tx:
                 self.picture = Picture.of(tx)
             drawn = monotonic()
             self.engine = Engine(self.picture, self.features)
-        self.took = {"rows_s": round(drawn - began, 3), "derive_s": round(monotonic() - drawn, 3)}
         self.feed.revision = self.picture.revision
         self.net = Net(self.picture)
         self._know()
         revision_wanted.set(self.picture.revision)
+        self._say_failed()
+        self.took = {"rows_s": round(drawn - began, 3), "derive_s": round(monotonic() - drawn, 3)}
 
     def look(self) -> None:
         began = monotonic()
@@ -245,7 +251,7 @@ class Loop:
             self._read_at = began
         except journal.Trimmed:
             log.warning("the journal was trimmed under us: reading all rows")
-            self._load()
+            self.load()
             self._read_at = began
             for host, pusher in self.pushers.items():
                 pusher.tell(self.engine.wanted[host], self.picture.revision, again=True)
@@ -268,9 +274,15 @@ class Loop:
         # A heartbeat moves nothing: of a thousand hosts, two hundred come each second.
         self.confirmations.consider(self.confirmations.concerned(
             e for e in entries if e.kind != "agent" or ("get", "agent", e.id) in touched))
-        for unit, error in self.engine.failed.items():
-            log.error("a feature failed; its resource has none of its flows", feature=unit.feature, id=unit.id,
-                      host=unit.host, error=repr(error))
+        self._say_failed()
+
+    def _say_failed(self) -> None:
+        """Each fault once: when it comes, and when it is another one."""
+        before, self._said = self._said, {unit: repr(error) for unit, error in self.engine.failed.items()}
+        for unit, error in self._said.items():
+            if before.get(unit) != error:
+                log.error("a feature failed; its resource has none of its flows", feature=unit.feature, id=unit.id,
+                          host=unit.host, error=error)
 
     def _dispatch(self, changes: Changes) -> None:
         for host, bridges in changes.items():
@@ -362,7 +374,6 @@ class Loop:
         for host in [host for host, at in self._untold.items() if at <= self._read_at]:
             del self._untold[host]
             self.pushers[host].tell(self.engine.wanted[host], self.picture.revision)
-
 
     def _blame(self, host: str, bridge: str, refused: Sequence[tuple[Flow, str]]) -> None:
         """A flow that a switch does not take: say it as text, with whose it is."""

@@ -1,6 +1,7 @@
 """The three bridges of a host, what joins them, and who controls them: wanted, compared, mended in one transaction."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -21,7 +22,7 @@ WATCH = {
 }
 
 PORT: Row = {"tag": (), "trunks": (), "vlan_mode": ()}      # no VLAN behaviour: tags are words of our own flows
-# A switch that lost its controller tries again within a second; the probe is for a controller whose machine is gone.
+# The probe is for a controller whose machine is gone. (Open vSwitch 3.1 heeds no max_backoff: see `redialled`.)
 CONTROLLER: Row = {"connection_mode": "out-of-band", "inactivity_probe": 5000, "max_backoff": 1000}
 NONE = ((), -1)     # an ofport that vswitchd has not given, or cannot give
 BRIDGES = ("br-int", "br-tun", "br-ex")
@@ -159,7 +160,7 @@ def difference(want: Mapping[str, Bridge], have: Tables, secured: Row | None = N
         if bridge.controllers is None:
             continue
         set_now = members(have["Bridge"][uuid]["controller"]) if uuid else ()
-        known = {have["Controller"][row]["target"]: row for row in set_now}
+        known = {plain(have["Controller"][row]["target"]): row for row in set_now}
         for row in known.values():
             mend("Controller", row, CONTROLLER)
         if known.keys() != set(bridge.controllers):
@@ -168,6 +169,23 @@ def difference(want: Mapping[str, Bridge], have: Tables, secured: Row | None = N
             operations.append(update("Bridge", uuid, {"controller": rows}) if uuid else
                               mutate("Bridge", {"name": name}, ("controller", "insert", rows)))
     return operations
+
+
+def redialled(have: Tables, controller: str) -> list[Operation]:
+    """The operations that make all bridges dial this controller (its address and port) now, however long they would still wait:
+    its target spelled in the other of two ways is a new one to Open vSwitch, while flows and other controllers stay."""
+    operations = []
+    for uuid, row in have["Controller"].items():
+        first = plain(row["target"])
+        if first.partition(":")[2] == controller:
+            second = re.sub(r":(\d+)$", r":0\1", first)
+            operations.append(update("Controller", uuid, {"target": second if row["target"] == first else first}))
+    return operations
+
+
+def plain(target: str) -> str:
+    """A controller's target in the first of its two spellings."""
+    return re.sub(r":0(\d+)$", r":\1", target)
 
 
 def changed(have: Row, want: Row) -> Row:

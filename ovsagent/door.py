@@ -24,6 +24,7 @@ IDLE = 60.0             # seconds a caller may keep a connection without a word
 _PORT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_ADDRESS = re.compile(r"[0-9a-f.:\[\]]+:[1-9][0-9]{0,4}")
 _IFNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 
 
@@ -43,6 +44,7 @@ class Door:
     health: Callable[[], dict[str, Any]]
     figures: Callable[[], dict[str, float]]
     book: Book
+    dial: Callable[[str], None]
     plugs: list[float] = field(default_factory=lambda: [0, 0.0])       # how many, and their seconds
 
     def answer(self, verb: str, path: str, caller: str, body: bytes) -> tuple[int, Any]:
@@ -59,6 +61,10 @@ class Door:
             case "PUT" | "PATCH", "book":
                 self._admit(caller, tls.CONTROLLER)
                 return 200, self._write(verb, _object(body))
+            case "POST", "dial":
+                self._admit(caller, tls.CONTROLLER)
+                self.dial(_matching("controller", _ADDRESS, _object(body).get("controller")))
+                return 204, None
             case "GET", "vifs":
                 self._admit(caller)
                 return 200, {"vifs": self.listing()}

@@ -53,7 +53,7 @@ class Agent:
         self.announcer = Announcer(self.book, self.vswitchd.forget)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], self.tls, on_taken=self.admit)
         self.door = door.serve(door.Door(
-            self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book),
+            self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book, self.dial),
             settings["listen"], self.tls)
         self.renewal = Renewal(self.files[0])
         self.identity = {
@@ -136,6 +136,11 @@ class Agent:
                 counted = Counter(f"{operation['op']} {operation['table']}" for operation in operations)
                 log.info("mending", extra={"what": ", ".join(f"{number} {what}" for what, number in counted.items())})
                 self.ovsdb.transact(*operations)
+
+    def dial(self, controller: str) -> None:
+        """It has just begun to listen: our bridges shall not wait until they would try again."""
+        if operations := bridges.redialled(self.ovsdb.tables, controller):
+            self.ovsdb.transact(*operations)
 
     def health(self) -> dict[str, Any]:
         wired = self.ovsdb.connected and self.wired

@@ -392,9 +392,9 @@ class _Asking(Here):
         self.named = True
         return self._host
 
-    def _ask(self, question: remembered, *about: Any) -> Any:
+    def ask(self, question: remembered, *about: Any) -> Any:
         if self.named:  # no other host can share this: a source as any other
-            return super()._ask(question, *about)
+            return super().ask(question, *about)
         memo = self._engine.asked_of_host(question, (self._host, *about))
         self.asked[memo] = memo.value
         return memo.answer()

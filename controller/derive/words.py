@@ -151,16 +151,16 @@ class Here:
 
     def ofport(self, bridge: str, port: str) -> int:
         """Of a patch or tunnel port; 0 while the host has not said."""
-        number: int = self._ask(ofport_of, bridge, port)
+        number: int = self.ask(ofport_of, bridge, port)
         return number
 
     def vif(self, port_id: str) -> int:
         """The ofport of a port's interface here; 0 while there is none whose link is up."""
-        number: int = self._ask(vif_of, port_id)
+        number: int = self.ask(vif_of, port_id)
         return number
 
-    def _ask(self, question: remembered, *about: Any) -> Any:
-        """A question about a host: its first argument is the host's name, its answer can be hashed."""
+    def ask(self, question: remembered, *about: Any) -> Any:
+        """A question about a host: its first argument is the host's name, its answer can be compared."""
         return question(self._net, self._host, *about)
 
 

@@ -51,6 +51,7 @@ from controller.flow import (
     load,
     match,
     move,
+    one,
     resubmit,
 )
 from controller.pipeline import (
@@ -75,7 +76,7 @@ from controller.pipeline import (
 )
 from controller.policy import UNGUARDED, behind, hosts_with, members, number, paired, policies_with, stateless
 
-VALID = (TRK == 1) + (INV == 0)
+VALID = one(TRK == 1, INV == 0)
 PROTOCOLS = {"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "icmpv6": 58, "igmp": 2, "ip": 4,
              "ipip": 4, "ipv6-encap": 41, "ipv6-frag": 44, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "ipv6-route": 43,
              "ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112}
@@ -136,7 +137,7 @@ def hosts_of_group(group: Any, net: Net) -> Iterable[str]:
 @derives("security_group", at=hosts_of_group)
 def exemption(group: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Ports of stateless groups only are judged packet by packet, by what each says itself."""
-    for policy in policies_with(net, here.id, group.id):
+    for policy in here.ask(policies_with, group.id):
         if stateless(net, policy):
             for family in VERSION.values():
                 yield flow(TRACK, EXACT, match(POLICY == number(policy), family),
@@ -150,7 +151,7 @@ def hosts_of_rule(rule: Any, net: Net) -> Iterable[str]:
 @derives("security_group_rule", at=hosts_of_rule)
 def admission(rule: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What a rule lets pass: once for each policy here that it is in, and each policy that a group it names is in."""
-    for policy in policies_with(net, here.id, rule.security_group_id):
+    for policy in here.ask(policies_with, rule.security_group_id):
         asked = [form for prefix in prefixes(rule, net) for form in forms(rule, prefix, stateless(net, policy))]
         if not rule.remote_group_id:
             yield from (flow(RULES, EXACT, match(POLICY == number(policy), form), goto(COMMIT)) for form in asked)

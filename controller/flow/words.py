@@ -98,6 +98,11 @@ def match(*words: Terms) -> bytes:
     return b"".join([term[1] for term in terms])
 
 
+def one(*words: Terms) -> Terms:
+    """The terms with those of one field merged: beforehand, where many a match asks for them."""
+    return tuple(_merged(sorted(chain.from_iterable(words))))
+
+
 def _merged(terms: list[Term]) -> list[Term]:
     """One term a field, where several of them ask for bits of it (two names in one register, say)."""
     merged: list[Term] = []

@@ -1,8 +1,9 @@
 """Switches come, answer and go: the one door to os-ken.
 
-os-ken speaks the handshake, and encodes and parses what is rare (`Connection.ask`). Its server and threads stay unused:
-in its native hub nothing can be killed, events never time out, a dead switch is never noticed and two threads a bridge
-wait for ever. Here one thread owns every socket.
+os-ken encodes and parses what is rare (`Connection.ask`), and is imported when that is asked for the first time: it would be
+a quarter of what a controller imports before it can serve. Its server and threads stay unused: in its native hub nothing can be
+killed, events never time out, a dead switch is never noticed and two threads a bridge wait for ever. Here one thread owns
+every socket.
 """
 
 import logging
@@ -13,11 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic
-from typing import Any
-
-from os_ken.controller import ofp_event, ofp_handler
-from os_ken.controller.handler import CONFIG_DISPATCHER, MAIN_DISPATCHER, register_instance, set_ev_handler
-from os_ken.exception import OSKenException
 
 from controller.openflow import wire
 from controller.openflow.connection import LATER, Connection, ConnectionLost, Message
@@ -30,24 +26,15 @@ HANDSHAKE_SECONDS = 5.0  # for who connects and does not say who it is
 _BOTH_WAYS = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
-class _Handshake(ofp_handler.OFPHandler):
-    """os-ken's handshake without its server and without asking for ports, which agents report."""
-
-    @set_ev_handler(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)
-    def switch_features_handler(self, event: Any) -> None:
-        event.msg.datapath.id = event.msg.datapath_id
-        event.msg.datapath.set_state(MAIN_DISPATCHER)
-
-
 class Switches:
     """The switches connected to the given addresses, and to no other address of this machine.
 
-    `known` says what speaks against a datapath id, claimed under the name in a certificate; nothing, when it is ours.
-    `on_up` and `on_down` are called once each for a connection, from the thread that serves all of them: they must not
-    wait for a switch, and a push belongs into another thread.
+    `known` says what speaks against a datapath id, claimed under the name in a certificate; nothing, when it is ours; None while
+    nobody can say: it is held, and asked about again. `on_up` and `on_down` are called once each for a connection, from
+    the thread that serves all of them: they must not wait for a switch, and a push belongs into another thread.
     """
 
-    def __init__(self, listen: Iterable[tuple[str, int]], known: Callable[[int, tls.Peer | None], str],
+    def __init__(self, listen: Iterable[tuple[str, int]], known: Callable[[int, tls.Peer | None], str | None],
                  on_up: Callable[[Connection], None], on_down: Callable[[Connection], None],
                  keepalive: float = 0.3, dead_after: float = 0.9, identity: tls.Identity | None = None) -> None:
         self._known, self._on_up, self._on_down = known, on_up, on_down
@@ -58,11 +45,10 @@ class Switches:
         self._bell, self._ear = socket.socketpair()
         self._woken: deque[Connection] = deque()
         self._connections: set[Connection] = set()  # all that are open, known yet or not
+        self._held: dict[Connection, None] = {}  # of whom nobody can say yet
         self._up: dict[int, Connection] = {}
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="switches", daemon=True)
-        self._handshake = _Handshake()
-        register_instance(self._handshake)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -131,7 +117,8 @@ class Switches:
         connection = Connection(sock, address, self._wake, peer)
         self._connections.add(connection)
         self._selector.register(sock, selectors.EVENT_READ, connection)
-        connection.send_msg(connection.ofproto_parser.OFPHello(connection))
+        with suppress(ConnectionLost):  # the next look sees to it
+            connection.send(wire.hello())
 
     def _serve(self, connection: Connection, events: int) -> None:
         if events & selectors.EVENT_WRITE and connection.flush():
@@ -170,32 +157,30 @@ class Switches:
             return
         elif message.type == wire.ERROR:
             log.warning("switch %s complains, and nobody waits for it: %s", connection, wire.complaint(message.data))
-        elif connection.state != MAIN_DISPATCHER:
+        elif not connection.dpid:
             self._shake_hands(connection, message)
 
     def _shake_hands(self, connection: Connection, message: Message) -> None:
-        # os-ken's parser turns for ever on a list whose element says that it has no length, and fails on much else. So
-        # of strangers' messages it sees two that have no lists: a hello without its elements, and the features.
-        data = message.data
-        if message.type == wire.HELLO:
-            data = wire.HEADER.pack(data[0], wire.HELLO, 8, message.xid)
-        elif message.type != wire.FEATURES_REPLY or len(data) != 32:
+        """It says hello, we ask who it is. Of a stranger nothing else is read."""
+        if message.type == wire.HELLO and message.data[0] >= wire.VERSION:
+            with suppress(ConnectionLost):
+                connection.send(wire.features_request())
+        elif message.type == wire.HELLO:
+            connection.close("it does not speak OpenFlow 1.3")
+        elif message.type != wire.FEATURES_REPLY or len(message.data) != 32:
             connection.close("it does not shake hands")
-            return
-        try:
-            parsed = connection.parse(data)
-        except OSKenException as error:
-            connection.close(f"it does not speak OpenFlow 1.3: {error}")
-            return
-        event = ofp_event.ofp_msg_to_ev(parsed)
-        for handler in list(self._handshake.get_handlers(event, connection.state)):
-            handler(event)
-        if connection.state == MAIN_DISPATCHER:
+        else:
+            connection.dpid = wire.datapath(message.data)
             self._introduced(connection)
 
     def _introduced(self, connection: Connection) -> None:
         dpid = connection.dpid
-        if why := self._known(dpid, connection.peer):
+        why = self._known(dpid, connection.peer)
+        if why is None:
+            self._held[connection] = None
+            return
+        self._held.pop(connection, None)
+        if why:
             connection.close(why)
             self.gate.refusals.refuse(connection.address[0], f"datapath {dpid:016x}: {why}")
             return
@@ -210,13 +195,15 @@ class Switches:
 
     def _look(self, now: float, late: bool) -> None:
         """Who is to be asked for a sign of life, and who has shown none."""
+        for connection in [one for one in self._held if not one.closing]:
+            self._introduced(connection)
         for connection in list(self._connections):
             if late:
                 connection.heard = now  # it is we who slept
             silent = now - connection.heard
             if connection.closing:
                 self._drop(connection)
-            elif self._up.get(connection.dpid) is not connection:
+            elif not connection.dpid:
                 if now - connection.came > HANDSHAKE_SECONDS:
                     connection.close("it did not say who it is")
             elif silent > self._dead_after:
@@ -229,6 +216,7 @@ class Switches:
 
     def _drop(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._held.pop(connection, None)
         self._selector.unregister(connection.socket)
         connection.socket.close()
         connection.gone()

@@ -10,9 +10,6 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, NamedTuple
 
-from os_ken.controller.controller import Datapath
-from os_ken.ofproto import ofproto_parser, ofproto_v1_3
-
 from controller.openflow import wire
 from controller.openflow.gate import Address
 from unryu import tls
@@ -55,16 +52,16 @@ class Replies:
         return message
 
 
-class Connection(Datapath):
-    """One switch that is here. Any thread may send and ask; only the thread of `Switches` reads and closes."""
-
-    supported_ofp_version = frozenset({ofproto_v1_3.OFP_VERSION})
+class Connection:
+    """One switch that is here. Any thread may send and ask; only the thread of `Switches` reads and closes. To os-ken's messages
+    it is a datapath."""
 
     def __init__(self, sock: socket.socket, address: Address, wake: Callable[["Connection"], None],
                  peer: tls.Peer | None = None) -> None:
-        super().__init__(sock, address)
-        self.set_version(ofproto_v1_3.OFP_VERSION)
-        sock.setblocking(False)  # os-ken has set a timeout
+        sock.setblocking(False)
+        self.socket = sock
+        self.address = address
+        self.dpid = 0  # until it has said who it is
         self.peer = peer  # whose certificate it showed; None where none is asked for
         self.came = self.heard = self.asked = monotonic()
         self.unsent: deque[memoryview] = deque()
@@ -76,21 +73,21 @@ class Connection(Datapath):
         self._next_xid = 1
 
     def __str__(self) -> str:
-        return f"{self.id or 0:016x} at {self.address[0]}:{self.address[1]}"
+        return f"{self.dpid:016x} at {self.address[0]}:{self.address[1]}"
 
     @property
-    def dpid(self) -> int:
-        return self.id
+    def ofproto(self) -> Any:
+        from os_ken.ofproto import ofproto_v1_3
 
-    def set_state(self, state: str) -> None:
-        self.state = state
+        return ofproto_v1_3
 
-    def set_xid(self, message: Any) -> int:
-        xid = self._xids(1).start
-        message.set_xid(xid)
-        return xid
+    @property
+    def ofproto_parser(self) -> Any:
+        from os_ken.ofproto import ofproto_v1_3_parser
 
-    def send(self, data: bytes, close_socket: bool = False) -> bool:
+        return ofproto_v1_3_parser
+
+    def send(self, data: bytes) -> None:
         with self._lock:
             if self.closing:
                 raise ConnectionLost(f"switch {self} went away: {self.closing}")
@@ -98,11 +95,8 @@ class Connection(Datapath):
             if len(self.unsent) == 1:
                 self._send_unsent()
             waiting = bool(self.unsent)
-        if close_socket:
-            self.close("the handshake failed")
-        elif waiting:
+        if waiting:
             self._wake(self)
-        return True
 
     def flush(self) -> bool:
         """Send what the socket takes; true when nothing is left."""
@@ -177,6 +171,8 @@ class Connection(Datapath):
             return answers
 
     def parse(self, data: bytes) -> Any:
+        from os_ken.ofproto import ofproto_parser
+
         return ofproto_parser.msg(self, *wire.HEADER.unpack_from(data), data)
 
     def deliver(self, message: Message) -> bool:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import NamedTuple
 
-from os_ken.ofproto import ofproto_v1_3
-
 from controller.flow import Flow, Meter, read_meter
 
-HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REPLY = 0, 1, 2, 3, 4, 6
+VERSION = 4  # OpenFlow 1.3
+HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REQUEST, FEATURES_REPLY = range(7)
 OPEN, COMMIT, DISCARD = 0, 4, 6  # what to do with a bundle; a reply is one more
 MASTER, SLAVE = 2, 3
 IS_SLAVE, STALE = (1, 10), (11, 0)  # error type and code
@@ -21,7 +20,6 @@ METER_EXISTS = (12, 1)
 
 _ONF = 0x4F4E4600
 _ATOMIC_ORDERED = 3
-_VERSION = 4
 _PADDING = [bytes(-length % 8) for length in range(8)]
 
 HEADER = Struct(">BBHI")
@@ -53,12 +51,25 @@ class Installed(NamedTuple):
     bytes: int
 
 
+def hello() -> bytes:
+    return HEADER.pack(VERSION, HELLO, 8, 0)
+
+
+def features_request() -> bytes:
+    return HEADER.pack(VERSION, FEATURES_REQUEST, 8, 0)
+
+
+def datapath(features_reply: bytes) -> int:
+    """Which switch it says it is."""
+    return int.from_bytes(features_reply[8:16], "big")
+
+
 def barrier(xid: int) -> bytes:
-    return HEADER.pack(_VERSION, 20, 8, xid)
+    return HEADER.pack(VERSION, 20, 8, xid)
 
 
 def echo_request(xid: int) -> bytes:
-    return HEADER.pack(_VERSION, ECHO_REQUEST, 8, xid)
+    return HEADER.pack(VERSION, ECHO_REQUEST, 8, xid)
 
 
 def echo_reply(request: bytes) -> bytes:
@@ -66,11 +77,11 @@ def echo_reply(request: bytes) -> bytes:
 
 
 def role_request(xid: int, role: int, generation: int) -> bytes:
-    return _ROLE(_VERSION, 24, 24, xid, role, generation)
+    return _ROLE(VERSION, 24, 24, xid, role, generation)
 
 
 def bundle_control(xid: int, bundle: int, what: int) -> bytes:
-    return _BUNDLE_CONTROL(_VERSION, EXPERIMENTER, 24, xid, _ONF, 2300, bundle, what, _ATOMIC_ORDERED)
+    return _BUNDLE_CONTROL(VERSION, EXPERIMENTER, 24, xid, _ONF, 2300, bundle, what, _ATOMIC_ORDERED)
 
 
 def bundled(xid: int, bundle: int, command: int, entries: Iterable[Entry]) -> bytes:
@@ -97,11 +108,11 @@ def bundled(xid: int, bundle: int, command: int, entries: Iterable[Entry]) -> by
 
 def meter_mod(xid: int, command: int, meter: Meter) -> bytes:
     config = meter.config if command != DELETE_METER else meter.config[:2]
-    return _METER_MOD(_VERSION, 29, 14 + len(config), xid, command, config[:2], meter.number) + config[2:]
+    return _METER_MOD(VERSION, 29, 14 + len(config), xid, command, config[:2], meter.number) + config[2:]
 
 
 def meters_request(xid: int) -> bytes:
-    return _METERS_REQUEST(_VERSION, 18, 24, xid, 10, 0, _EVERY_METER)
+    return _METERS_REQUEST(VERSION, 18, 24, xid, 10, 0, _EVERY_METER)
 
 
 def meters(bridge: str, multipart_reply: bytes) -> Iterator[Installed]:
@@ -115,7 +126,7 @@ def meters(bridge: str, multipart_reply: bytes) -> Iterator[Installed]:
 
 def flow_stats_request(xid: int) -> bytes:
     """Every flow of every table."""
-    return _FLOW_STATS_REQUEST(_VERSION, 18, 56, xid, 1, 0, 0xFF, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0, 1, 4)
+    return _FLOW_STATS_REQUEST(VERSION, 18, 56, xid, 1, 0, 0xFF, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0, 1, 4)
 
 
 def more_to_come(multipart_reply: bytes) -> bool:
@@ -159,6 +170,8 @@ def complaint(error: bytes) -> str:
     kind, code = reason(error)
     if kind == 0xFFFF:
         return _EXTENDED.get(code, f"error {code} of an OpenFlow extension")
+    from os_ken.ofproto import ofproto_v1_3  # costs more to import than all of this to serve: not before there is an error
+
     names = (ofproto_v1_3.ofp_error_type_to_str(kind), ofproto_v1_3.ofp_error_code_to_str(kind, code))
     # OFPET_BAD_ACTION(2) and OFPBAC_BAD_OUT_PORT(4): "bad action: bad out port"
     return ": ".join(name.partition("_")[2].partition("(")[0].replace("_", " ").lower() or name for name in names)

@@ -50,6 +50,7 @@ class Cloud:
         for host in HOSTS:
             self.report(host)
         self.loop = Loop(self.database, catalogue.values(), **settings)
+        self.loop.load()
         self.thread = threading.Thread(target=self.loop.run)
         self.thread.start()
         self.switches = Switches([(address, 0)], self.loop.known, self._up, self.loop.down)

@@ -35,7 +35,7 @@ NETWORK = Reg("network", 0, 0, 15)
 class Door:
     """`Switches` on one address, and who came and went."""
 
-    def __init__(self, address: str, known: Callable[[int, Any], str] = lambda dpid, peer: "") -> None:
+    def __init__(self, address: str, known: Callable[[int, Any], str | None] = lambda dpid, peer: "") -> None:
         self.came: SimpleQueue[Connection] = SimpleQueue()
         self.went: SimpleQueue[Connection] = SimpleQueue()
         self.switches = Switches([(address, 0)], known, self.came.put, self.went.put)
@@ -100,8 +100,8 @@ def test_a_switch_gives_back_every_word_byte_for_byte(host: OvsHost, switch: Con
     sent = entries(*EVERY_WORD)
     assert push(switch, sent, []) == []
     back = read(switch, "br-int")
-    assert {installed.flow.priority: (installed.cookie, installed.flow) for installed in back} == {
-        flow.priority: (number, flow) for number, flow in sent}
+    assert {installed.flow.key: (installed.cookie, installed.flow) for installed in back} == {
+        flow.key: (number, flow) for number, flow in sent}
     assert all(installed.packets == installed.bytes == 0 and 0 <= installed.duration < 60 for installed in back)
 
 
@@ -243,6 +243,19 @@ def test_an_unknown_switch_is_refused_and_said_once(host: OvsHost, address: str,
         assert len(said) == 1 and "no host has reported" in said[0]
         known.add(int(host.vsctl("get", "bridge", "br-int", "datapath_id").strip().strip('"'), 16))
         assert door.came.get(timeout=10).dpid in known
+    finally:
+        door.switches.stop()
+
+
+def test_who_comes_before_we_know_our_switches_is_held_and_kept_alive(host: OvsHost, address: str) -> None:
+    said: list[str | None] = [None]
+    door = Door(address, lambda dpid, peer: said[0])
+    try:
+        door.let_in(host)
+        with pytest.raises(Empty):
+            door.came.get(timeout=2.0)  # twice as long as a silent one lives
+        said[0] = ""
+        assert held(door.came.get(timeout=1)) is not None and door.went.empty()
     finally:
         door.switches.stop()
 

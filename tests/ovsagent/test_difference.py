@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ovsagent.bridges import BRIDGES, FIXED, Bridge, changed, datapath_ids, difference, wanted
+from ovsagent.bridges import BRIDGES, CONTROLLER, FIXED, Bridge, changed, datapath_ids, difference, redialled, wanted
 from ovsagent.mappings import PLAIN, checked, joined, uplinks
 from ovsagent.ovsdb import Tables, Uuid, _messages, decoded, encoded
 from ovsagent.report import delta, vifs
@@ -54,6 +54,20 @@ def test_an_empty_database_gets_everything_in_order_and_an_unwanted_controller_c
     kinds = [f"{each['op']} {each['table']}" for each in operations]
     assert kinds[:3] == ["insert Open_vSwitch", "insert Bridge", "mutate Open_vSwitch"]
     assert kinds.count("insert Bridge") == 3 and kinds.count("insert Port") == 3 + len(FIXED) and "insert Controller" not in kinds
+
+
+def test_a_controller_in_its_other_spelling_is_the_same_to_us() -> None:
+    def controllers(*targets: str) -> Tables:
+        return Tables({"Controller": {Uuid(target): {"target": target, **CONTROLLER} for target in targets}, "Bridge": {
+            Uuid("b"): {"name": "b", "controller": tuple(map(Uuid, targets)), "ports": ()}}, "Open_vSwitch": {Uuid("o"): {}}})
+
+    want = {"b": Bridge(columns={}, controllers=("ssl:10.0.0.1:6653", "ssl:10.0.0.2:6653"))}
+    for one, other in (("ssl:10.0.0.1:6653", "ssl:10.0.0.1:06653"), ("ssl:10.0.0.1:06653", "ssl:10.0.0.1:6653")):
+        have = controllers(one, "ssl:10.0.0.2:6653")
+        assert difference(want, have) == []
+        assert [operation["row"] for operation in redialled(have, "10.0.0.1:6653")] == [{"target": other}]
+        assert redialled(have, "10.0.0.1:665") == redialled(have, "10.0.0.9:6653") == []
+    assert len(difference(want, controllers("ssl:10.0.0.1:06653"))) == 2
 
 
 def test_a_port_on_another_bridge_comes_home() -> None:

@@ -103,6 +103,8 @@ def test_refusals_are_sentences(host: Host) -> None:
     refused(400, "Content-Length", **{"Transfer-Encoding": "chunked"})
     refused(413, "65536 bytes", body="x" * 70_000)
     refused(401, "needs a certificate of controller, not of lab", path="/book", verb="PUT", caller="lab")
+    refused(401, "needs a certificate of controller, not of lab", path="/dial", verb="POST", caller="lab")
+    refused(400, "controller cannot be 'h1:6653'", "/dial", "POST", {"controller": "h1:6653"})
     refused(401, "not of nobody", path="/vifs", verb="GET", caller="")
     refused(404, "there is no GET /nothing", path="/nothing", verb="GET")
     run("ip", "-n", host.ns, "link", "add", DEVICE, "up", "type", "veth", "peer", "name", "other")
