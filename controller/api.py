@@ -93,7 +93,7 @@ def application(database: Database, tokens: Tokens) -> Any:
     def resources() -> Any:
         base = flask.request.base_url.rstrip("/")
         return {"resources": [{"name": n.word, "collection": n.plural, "links": [{"rel": "self", "href": base + n.path}]}
-                              for n in api.served]}
+                              for n in api.served if not n.within]}
 
     @api.app.get("/v2.0/extensions")
     @described("List the extensions.", answers={200: {"extensions": [extension]}})

@@ -1,10 +1,12 @@
-"""Port status: true, or not yet said. What each host must have confirmed for a port to be ACTIVE, and who waits for it."""
+"""Status: true, or not yet said. What each host must have confirmed for a port or a floating IP to be ACTIVE, and who waits
+for it."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from controller.derive import hosts_of_network, vif_of
 from controller.peers import Question
+from controller.statuses import KINDS, Subject, host_of, ports_of
 from unryu import journal
 
 if TYPE_CHECKING:
@@ -26,53 +28,87 @@ class Confirmations:
 
     def __init__(self, loop: "Loop") -> None:
         self.loop = loop
-        self.waiting: dict[str, dict[str, Needs]] = {}
-        """Port → host → what it must have confirmed."""
+        self.waiting: dict[Subject, dict[str, Needs]] = {}
+        """Whose status → host → what it must have confirmed."""
         self._questions: list[Question] = []
 
-    def concerned(self, entries: Iterable[journal.Entry]) -> Iterable[str]:
-        """The ports whose status a change may move."""
-        ports: dict[str, None] = {}
+    def concerned(self, entries: Iterable[journal.Entry]) -> Iterable[Subject]:
+        """Those whose status a change may move."""
+        where, found = self.loop.picture.where, dict[Subject, None]()
         for entry in entries:
             image = entry.after or entry.before or {}
             if entry.kind == "port":
-                ports[entry.id] = None
+                found |= self._with_port(entry.id)
             elif entry.kind == "vif":
-                ports[image["port_id"]] = None
-            elif entry.kind == "network":
-                ports |= {p.id: None for p in self.loop.picture.where("port", network_id=entry.id)}
-            elif entry.kind == "agent":
-                ports |= {p.id: None for p in self.loop.picture.where("port", binding_host_id=image["host"])}
-        return ports
+                found |= self._with_port(image["port_id"])
+            elif entry.kind == "floatingip":
+                found["floatingip", entry.id] = None
+            elif entry.kind == "port_forwarding":
+                found["floatingip", image["floatingip_id"]] = None
+            elif entry.kind in ("router", "router_gateway"):
+                found |= {("floatingip", f.id): None for f in where("floatingip", router_id=image.get("router_id", entry.id))}
+            for port in (where("port", network_id=entry.id) if entry.kind == "network" else
+                         where("port", binding_host_id=image["host"]) if entry.kind == "agent" else ()):
+                found |= self._with_port(port.id)
+        return found
 
-    def consider(self, ports: Iterable[str]) -> None:
-        for port_id in ports:
-            port = self.loop.picture.get("port", port_id)
-            self.waiting.pop(port_id, None)
-            if port is None or not self.loop.shares.mine(port.binding_host_id):
-                self.loop.statuses.forget(port_id)
+    def all(self) -> Iterable[Subject]:
+        return [(kind, record.id) for kind in KINDS for record in self.loop.picture.all(kind)]
+
+    def on(self, host: str) -> Iterable[Subject]:
+        """Those whose status a host may have to confirm."""
+        return [subject for p in self.loop.picture.where("port", binding_host_id=host) for subject in self._with_port(p.id)]
+
+    def _with_port(self, port_id: str) -> dict[Subject, None]:
+        """A port, and the floating IPs that lead to it."""
+        where = self.loop.picture.where
+        floating = [*(f.id for f in where("floatingip", port_id=port_id)),
+                    *(f.floatingip_id for f in where("port_forwarding", internal_port_id=port_id))]
+        return {("port", port_id): None, **{("floatingip", id): None for id in floating}}
+
+    def consider(self, subjects: Iterable[Subject]) -> None:
+        for subject in subjects:
+            record = self.loop.picture.get(*subject)
+            self.waiting.pop(subject, None)
+            if record is None or not self.loop.shares.mine(host_of(self.loop.picture, record)):
+                self.loop.statuses.forget(subject)
                 continue
-            network = self.loop.picture.get("network", port.network_id)
-            if not (port.admin_state_up and network.admin_state_up and vif_of(self.loop.net, port.binding_host_id, port_id)):
-                self.loop.statuses.set(port_id, "DOWN")
-                continue
-            hosts = hosts_of_network(self.loop.net, port.network_id)
-            self.waiting[port_id] = {h: self._needs(h) for h in hosts}
+            hosts = self._hosts_of_floating(record) if record.kind == "floatingip" else self._hosts_of_port(record)
+            if hosts:
+                self.waiting[subject] = {host: self._needs(host) for host in hosts}
+            else:
+                self.loop.statuses.set(subject, "DOWN")
         self.settle()
+
+    def _hosts_of_port(self, port: Any) -> frozenset[str]:
+        """All that must know it; none while it is down."""
+        network = self.loop.picture.get("network", port.network_id)
+        up = port.admin_state_up and network.admin_state_up and vif_of(self.loop.net, port.binding_host_id, port.id)
+        return hosts_of_network(self.loop.net, port.network_id) if up else frozenset()
+
+    def _hosts_of_floating(self, floating: Any) -> frozenset[str]:
+        """Those of the ports that it leads to, where they are up, and their router, too. Which host speaks for an address that
+        several share is the gateway's."""
+        router = self.loop.picture.get("router", floating.router_id)
+        hosts = frozenset(port.binding_host_id for port in ports_of(self.loop.picture, floating) if self._hosts_of_port(port))
+        if router is None or not router.admin_state_up or not hosts:
+            return frozenset()
+        gateways = () if floating.port_id else self.loop.picture.where("router_gateway", router_id=router.id)
+        return hosts | {gateway.host for gateway in gateways if gateway.host}
 
     def _needs(self, host: str) -> Needs:
         pusher, courier = self.loop.pushers.get(host), self.loop.couriers.get(host)
         return Needs(self.loop.picture.revision, pusher.sent if pusher else 0, courier.sent if courier else 0)
 
     def settle(self) -> None:
-        """ACTIVE is who is confirmed on its own host, by its agent too, and on every live host of its network: the dead
+        """ACTIVE is who is confirmed on its own host, by its agent too, and on every live host that must know it: the dead
         hold nobody up."""
-        for port_id, needs in list(self.waiting.items()):
-            port = self.loop.picture.get("port", port_id)
-            confirmed = [self._confirmed(host, of, own=host == port.binding_host_id) for host, of in needs.items()]
+        for subject, needs in list(self.waiting.items()):
+            own = host_of(self.loop.picture, self.loop.picture.get(*subject))
+            confirmed = [self._confirmed(host, of, own=host == own) for host, of in needs.items()]
             if all(confirmed):  # asked of all, for each that is another's begins to be asked by it
-                del self.waiting[port_id]
-                self.loop.statuses.set(port_id, "ERROR" if self.loop.blamed(port_id) else "ACTIVE")
+                del self.waiting[subject]
+                self.loop.statuses.set(subject, "ERROR" if self.loop.blamed(subject[1]) else "ACTIVE")
         for question in list(self._questions):
             question.done = [host for host, needs in question.needs.items() if self._confirmed(host, needs, own=False)]
             if question.done or question.answered.is_set():

@@ -29,7 +29,7 @@ from controller.peers import Peers, Question
 from controller.picture import Picture
 from controller.pipeline import BRIDGES, TABLES
 from controller.pusher import Pusher
-from controller.statuses import Statuses
+from controller.statuses import KINDS, Statuses
 from unryu import journal, tls
 from unryu.db import Database
 from unryu.errors import Unavailable
@@ -257,7 +257,7 @@ class Loop:
                 pusher.tell(self.engine.wanted[host], self.picture.revision, again=True)
             for host, courier in self.couriers.items():
                 courier.renew(courier.door, self.engine.wanted[host][BOOK], self.picture.revision)
-            self.confirmations.consider(p.id for p in self.picture.all("port"))
+            self.confirmations.consider(self.confirmations.all())
             return
         if not entries:
             return
@@ -355,7 +355,7 @@ class Loop:
         ours = [h for h in ("", *(agent.host for agent in self.picture.all("agent"))) if shares.mine(h)]
         new = [h for h in ours if shares.anew or not before.mine(h)]
         log.info("our hosts", number=len(ours), new=len(new))
-        moved = [p.id for h in new for p in self.picture.where("port", binding_host_id=h)]
+        moved = [subject for h in new for subject in self.confirmations.on(h)]
         self.confirmations.consider([*self.confirmations.waiting, *moved])
         self._place()
 
@@ -382,7 +382,7 @@ class Loop:
             self._errors[host, bridge, flow.key] = owners
             log.error("a switch refused a flow", host=host, bridge=bridge, flow=text(flow, TABLES), error=error,
                       owners=[f"{u.feature} of {u.id}" for u in owners])
-            self.confirmations.consider(u.id for u in owners if self.picture.get("port", u.id))
+            self.confirmations.consider((kind, u.id) for u in owners for kind in KINDS if self.picture.get(kind, u.id))
 
     def _differed(self, host: str, bridge: str, differ: Sequence[Difference]) -> None:
         """What was found on a switch, as text, with whose it is."""

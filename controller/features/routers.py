@@ -37,13 +37,11 @@ class Routes(TypedDict):
     routes: list[Route]
 
 
-@with_config(ConfigDict(extra="forbid"))
 class FixedIP(TypedDict):
     subnet_id: NotRequired[str]
     ip_address: NotRequired[str]
 
 
-@with_config(ConfigDict(extra="forbid"))
 class GatewayInfo(TypedDict):
     network_id: NotRequired[str]
     enable_snat: NotRequired[bool]

@@ -280,3 +280,53 @@ def test_a_port_is_active_when_every_live_host_has_confirmed(ovs: tuple[OvsHost,
         becomes("DOWN")
     finally:
         cloud.close()
+
+
+def test_a_floating_ip_is_active_while_it_leads_to_a_port_that_is_up(ovs: tuple[OvsHost, str], tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path / "status", *ovs)
+
+    def make(kind: str, **values: object) -> str:
+        return str(cloud.call("POST", f"/{kind}s", {kind: values})[kind]["id"])
+
+    def becomes(wanted: str) -> None:
+        deadline = time.monotonic() + 10
+        while (said := cloud.call("GET", f"/floatingips/{floating}")["floatingip"]["status"]) != wanted:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.01)
+
+    def put(path: str, kind: str, **values: object) -> None:
+        assert cloud.call("PUT", path, {kind: values})
+
+    try:
+        outside, inside = make("network", **{"router:external": True}), make("network")
+        make("subnet", network_id=outside, ip_version=4, cidr="203.0.113.0/24")
+        subnet = make("subnet", network_id=inside, ip_version=4, cidr="10.0.0.0/24")
+        router = make("router", external_gateway_info={"network_id": outside})
+        assert cloud.call("PUT", f"/routers/{router}/add_router_interface", {"subnet_id": subnet})
+        guests = [make("port", network_id=inside, **{"binding:host_id": host}) for host in ("h1", "h2")]
+        floating = make("floatingip", floating_network_id=outside, port_id=guests[0])
+        path = f"/floatingips/{floating}"
+        cloud.settle()
+        becomes("DOWN")
+        cloud.plug("h1", guests[0], VifReport(ofport=100, link="up"))
+        becomes("ACTIVE")
+        cloud.plug("h1", guests[0], VifReport(ofport=100, link="down"))
+        becomes("DOWN")
+        cloud.plug("h2", guests[1], VifReport(ofport=100, link="up"))
+        put(path, "floatingip", port_id=guests[1])
+        becomes("ACTIVE")
+        put(f"/routers/{router}", "router", admin_state_up=False)
+        becomes("DOWN")
+        put(f"/routers/{router}", "router", admin_state_up=True)
+        becomes("ACTIVE")
+        put(path, "floatingip", port_id=None)
+        becomes("DOWN")
+        address = cloud.call("GET", f"/ports/{guests[1]}")["port"]["fixed_ips"][0]["ip_address"]
+        forwarding = {"protocol": "tcp", "internal_port_id": guests[1], "internal_ip_address": address, "internal_port": 22,
+                      "external_port": 2222}
+        made = cloud.call("POST", f"{path}/port_forwardings", {"port_forwarding": forwarding})["port_forwarding"]["id"]
+        becomes("ACTIVE")
+        cloud.api.delete(f"/v2.0{path}/port_forwardings/{made}", headers={"X-Auth-Token": ADMIN})
+        becomes("DOWN")
+    finally:
+        cloud.close()

@@ -191,9 +191,11 @@ class _Document:
     def _of_type(self, type_: Any, closed: bool = False) -> Schema:
         """As pydantic has it; `closed`: with no other keys, as in the bodies of nouns."""
         config = pydantic.ConfigDict(extra="forbid") if closed else None
-        schema = pydantic.TypeAdapter(type_, config=config).json_schema(ref_template="#/components/schemas/{model}")
+        # As an item of a list: pydantic takes no config for an object alone.
+        schema = pydantic.TypeAdapter(list[type_], config=config).json_schema(ref_template="#/components/schemas/{model}")
         self.schemas |= schema.pop("$defs", {})
-        return schema
+        items: Schema = schema["items"]
+        return items
 
     def _shown(self, noun: type[Resource]) -> Schema:
         attributes = {wire: self._attribute(f) for wire, f in _wired(self.api, noun) if f.seen}
@@ -203,7 +205,8 @@ class _Document:
 
     def _given(self, noun: type[Resource], verb: str) -> Schema:
         taken = {name[2:] for name in model(noun, verb).model_fields} - {noun.within}
-        fields = [(wire, f) for wire, f in _wired(self.api, noun) if f.name in taken]
+        known = [*_wired(self.api, noun), *((f.wire, f) for f in noun.passing.values())]
+        fields = [(wire, f) for wire, f in known if f.name in taken]
         attributes = {}
         for wire, f in fields:
             words = {"default": f.default} if verb == "create" and f.default is not UNSET and f.name != "project_id" else {}
