@@ -3,7 +3,13 @@
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
+DOMAIN = "openstacklocal"  # what OpenStack's guests are used to
 LONGEST = 1024  # bytes of one option's value: what a guest's client still takes in one datagram
+
+
+def host_name(address: str) -> str:
+    """What a guest without a better name is called."""
+    return f"host-{address.replace('.', '-').replace(':', '-')}"
 
 
 def addresses4(values: Iterable[str]) -> bytes:

@@ -30,7 +30,7 @@ ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see control
 
 # br-int, in the order of a packet from a guest.
 CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?",
-                 next=("spoof", "local", "heard", "l2", "output"))
+                 next=("spoof", "local", "heard", "l2", "asker", "output"))
 SPOOF = Table("br-int", 10, "spoof", "Who does it claim to be?", next=("own", "sender", "local"))
 OWN = Table("br-int", 12, "own", "Is what it claims its port's own?")
 SENDER = Table("br-int", 14, "sender", "Was all that it claimed its own?", next=("local",))
@@ -60,6 +60,7 @@ OPEN = Table("br-int", 66, "open", "Who hears what is for nobody that we know?",
 FLOOD = Table("br-int", 68, "flood", "Who hears what is for everybody?", next=("track", "output", "flood", "overlay"),
               miss="overlay")
 OVERLAY = Table("br-int", 70, "overlay", "How does it cross to br-tun?")
+ASKER = Table("br-int", 78, "asker", "Which MAC has the port that asked for metadata?", next=("output",))
 OUTPUT = Table("br-int", 80, "output", "Out of which port?")
 
 # Behind l2, what is addressed to a router; each way ends in another question to l2, by resubmit.
@@ -84,7 +85,7 @@ VTEP = Table("br-tun", 62, "vtep", "From behind which VTEP was a MAC that moves 
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
 TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT, HEARD,
-          L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, OUTPUT, ENTRY, RETURNED, ROUTE, EXIT, UPLINK, NEIGHBOUR, NEXT_HOPS,
+          L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, ASKER, OUTPUT, ENTRY, RETURNED, ROUTE, EXIT, UPLINK, NEIGHBOUR, NEXT_HOPS,
           RESOLVED, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, OUT_PORT, CHUNK,
@@ -92,6 +93,7 @@ REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOW
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"
+METADATA, METADATA6 = "169.254.169.254", "fe80::a9fe:a9fe"  # where guests look for a cloud's word about them
 
 # Conntrack zones: one in which nothing is ever remembered; those of ports are their ofports, 100 to 0x7fff; those of
 # routers their numbers and this.

@@ -27,6 +27,7 @@ CONTROLLER: Row = {"connection_mode": "out-of-band", "inactivity_probe": 5000, "
 NONE = ((), -1)     # an ofport that vswitchd has not given, or cannot give
 BRIDGES = ("br-int", "br-tun", "br-ex")
 DOOR = "door"       # where guests ask this host's agent (ovsagent/answers)
+METADATA = "metadata"   # where they ask by HTTP: this host's own IP stack stands there
 ROUTERS = "routers"     # where routers do: what only software can say, and next hops
 
 
@@ -47,6 +48,7 @@ FIXED = (
     Fixed("br-int", "patch-ex", "patch-ex", 2, "patch", {"peer": "patch-ex-int"}),
     Fixed("br-int", "door", DOOR, 3, "internal", {}),
     Fixed("br-int", "routers", ROUTERS, 4, "internal", {}),
+    Fixed("br-int", "metadata", METADATA, 5, "internal", {}),
     Fixed("br-tun", "patch-int", "patch-int", 1, "patch", {"peer": "patch-tun"}),
     Fixed("br-tun", "vxlan", "vxlan", 2, "vxlan", TUNNEL),
     Fixed("br-tun", "geneve", "geneve", 3, "geneve", TUNNEL),

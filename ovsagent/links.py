@@ -13,16 +13,17 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
 
-_NEW, _DELETE, _GET, _SET, _GET_ADDRESS, _GET_ROUTE, _GET_NSID = 16, 17, 18, 19, 22, 26, 90    # RTM_*
-_REQUEST, _ACK, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x300    # NLM_F_*
+_NEW, _DELETE, _GET, _SET, _GET_ADDRESS, _NEW_ROUTE, _GET_ROUTE, _GET_NSID = 16, 17, 18, 19, 22, 24, 26, 90    # RTM_*
+_REQUEST, _ACK, _REPLACE, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x100, 0x200, 0x400, 0x300    # NLM_F_*
 _ERROR, _DONE = 2, 3                                                     # NLMSG_*
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _NET_NS_FD, _LINK_NSID = 1, 3, 4, 5, 18, 20, 28, 37    # IFLA_*
 _CARRIER_CHANGES, _LOCAL, _DESTINATION, _ROUTE_LINK, _GATEWAY = 35, 2, 1, 4, 5                   # IFLA_*, IFA_*, RTA_*
 _KIND, _DATA, _VETH_PEER, _NSID, _NSID_FD = 1, 2, 1, 1, 3
-_UP = 0x1                                                               # IFF_*
+_UP, _NOARP = 0x1, 0x80                                                 # IFF_*
 _SIOCETHTOOL, _ETHTOOL_STXCSUM, _CLONE_NEWNET = 0x8946, 0x17, 0x40000000
 
 
@@ -80,17 +81,17 @@ def create_pair(name: str, guest: str, *, namespace: str, mac: str, mtu: int) ->
 def shape_guest_end(number: int, guest: str, *, namespace: str, mac: str, mtu: int) -> None:
     """Up, with this name, MAC and MTU; what is right already stays as it is."""
     with inside(namespace):
-        _ask(_SET, 0, _header(number, up=True), _text(_IFNAME, guest), _mac(mac), _number(_MTU, mtu))
+        _ask(_SET, 0, _header(number, flags=_UP), _text(_IFNAME, guest), _mac(mac), _number(_MTU, mtu))
         _checksum_here(guest)
 
 
 def raise_host_end(name: str, *, alias: str, mtu: int) -> None:
     deafen(name)
-    _ask(_SET, 0, _header(up=True), _text(_IFNAME, name), _text(_ALIAS, alias), _number(_MTU, mtu))
+    _ask(_SET, 0, _header(flags=_UP), _text(_IFNAME, name), _text(_ALIAS, alias), _number(_MTU, mtu))
 
 
 def open_up(name: str) -> None:
-    _ask(_SET, 0, _header(up=True), _text(_IFNAME, name))
+    _ask(_SET, 0, _header(flags=_UP), _text(_IFNAME, name))
 
 
 def deafen(name: str) -> None:
@@ -99,6 +100,25 @@ def deafen(name: str) -> None:
     for setting in ("ipv6/conf/{}/disable_ipv6", "ipv4/conf/{}/rp_filter"):     # no route leads back by it: all dropped
         with suppress(FileNotFoundError):                                       # no IPv6, or the link is gone again
             Path("/proc/sys/net", setting.format(name)).write_text("1")
+
+
+def settle(number: int, name: str, *, mac: str) -> None:
+    """Let this host's own IP stack serve a link of the switch's, with no address but what is routed here (`route`), and nobody
+    on it whose MAC it would have to ask for: all have its own. It says nothing by itself, and believes nothing it is told."""
+    for setting, value in (("ipv4/conf/{}/rp_filter", 1), ("ipv4/conf/{}/forwarding", 0), ("ipv6/conf/{}/disable_ipv6", 0),
+                           ("ipv6/conf/{}/addr_gen_mode", 1), ("ipv6/conf/{}/accept_ra", 0), ("ipv6/conf/{}/forwarding", 0)):
+        with suppress(FileNotFoundError):                                       # no IPv6, or the link is gone again
+            Path("/proc/sys/net", setting.format(name)).write_text(str(value))
+    _ask(_SET, 0, _header(number, flags=_UP | _NOARP), _mac(mac))
+
+
+def route(prefix: str, number: int, *, local: bool = False) -> None:
+    """Lead these addresses to the link; with `local` each of them is one of ours, as far as it is asked for there."""
+    network = ip_network(prefix)
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    kind = (255, 4, 254, 2) if local else (254, 4, 253, 1)      # RT_TABLE_*, RTPROT_STATIC, RT_SCOPE_*, RTN_*
+    _ask(_NEW_ROUTE, _CREATE | _REPLACE, struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, *kind, 0),
+         _attribute(_DESTINATION, network.network_address.packed), _number(_ROUTE_LINK, number))
 
 
 def delete(name: str) -> None:
@@ -157,8 +177,8 @@ def _checksum_here(name: str) -> None:
 
 # Messages (linux/rtnetlink.h): a header, then attributes, each of length, kind and value, padded to four bytes.
 
-def _header(number: int = 0, *, up: bool = False) -> bytes:
-    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, number, _UP if up else 0, _UP if up else 0)
+def _header(number: int = 0, *, flags: int = 0) -> bytes:
+    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, number, flags, flags)
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -67,6 +67,12 @@ class Tables:
     def interfaces(self) -> dict[str, Uuid]:
         return {row["name"]: uuid for uuid, row in self["Interface"].items()}
 
+    @cached_property
+    def vifs(self) -> dict[int, str]:
+        """The port ids by ofport, of those that have one."""
+        rows = (row for row in self["Interface"].values() if "iface-id" in row["external_ids"])
+        return {row["ofport"]: row["external_ids"]["iface-id"] for row in rows if row["ofport"] not in ((), -1)}
+
     def after(self, updates: Mapping[str, Any]) -> "Tables":
         rows = dict(self.rows)
         for table, changes in updates.items():

@@ -14,6 +14,7 @@ from ovsagent import bridges, door, links, mappings, report
 from ovsagent.answers.announcing import Announcer
 from ovsagent.answers.book import Book
 from ovsagent.answers.desk import Desk
+from ovsagent.answers.listener import Listener
 from ovsagent.answers.routers import Routers
 from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
@@ -51,6 +52,7 @@ class Agent:
         self.desk = Desk(self.book, lambda: self.ovsdb.tables)
         self.routers = Routers(self.book)
         self.announcer = Announcer(self.book, self.vswitchd.forget)
+        self.listener = Listener(self.book, lambda: self.ovsdb.tables)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], self.tls, on_taken=self.admit)
         self.door = door.serve(door.Door(
             self.vifs, lambda: report.vifs(self.ovsdb.tables), self.health, self.figures, self.book, self.dial),
@@ -68,6 +70,7 @@ class Agent:
         self.desk.start()
         self.routers.start()
         self.announcer.start()
+        self.listener.start()
         self.vswitchd.start()
         self.renewal.start()
         threading.Thread(target=self.door.serve_forever, name="door", daemon=True).start()
@@ -80,6 +83,7 @@ class Agent:
         self.reporter.stop()
         self.desk.stop()
         self.routers.stop()
+        self.listener.stop()
         self.renewal.stop()
         self.ovsdb.stop()
 
@@ -154,6 +158,7 @@ class Agent:
             "mendings_total": self.mended, "reports_whole_total": self.reporter.sent["PUT"],
             "reports_delta_total": self.reporter.sent["PATCH"], "report_failures_total": self.reporter.failures,
             **{f"answers_{kind}_total": number for kind, number in self.desk.answered.items()},
+            "metadata_answered_total": self.listener.answered, "metadata_refused_total": self.listener.refused,
             "questions_unanswered_total": self.desk.unanswered, "questions_refused_total": self.desk.refused,
             **{f"routers_{kind}_total": number for kind, number in self.routers.answered.items()},
             "announcements_total": self.announcer.announced,

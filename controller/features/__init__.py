@@ -11,6 +11,7 @@ from controller.features import (
     dhcp,
     door,
     floating_ips,
+    metadata,
     moving,
     neighbours,
     networks,
@@ -27,6 +28,6 @@ from controller.features import (
     tunnels,
 )
 
-__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "floating_ips", "moving", "neighbours",
-           "networks", "port_security", "ports", "provider", "ra", "rbac", "routers", "security_group_flows", "security_groups",
-           "subnet_pools", "subnets", "tunnels"]
+__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "floating_ips", "metadata", "moving",
+           "neighbours", "networks", "port_security", "ports", "provider", "ra", "rbac", "routers", "security_group_flows",
+           "security_groups", "subnet_pools", "subnets", "tunnels"]

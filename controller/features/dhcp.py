@@ -6,15 +6,14 @@ from typing import Any
 
 from controller.addresses import held, mac_number
 from controller.derive import Answer, Here, Net, answer, derives, its_hosts, own_host
-from controller.dhcp_options import LEASE_TIME, addresses4, addresses6, domains, encoded, number, routes
+from controller.dhcp_options import DOMAIN, LEASE_TIME, addresses4, addresses6, domains, encoded, host_name, number, routes
 from controller.flow import Flow, flow, load, match
-from controller.pipeline import DOOR_MAC, KNOWN, NETWORK, PEER_MAC, PEER_POLICY, SPECIAL, WHOSE
+from controller.pipeline import DOOR_MAC, KNOWN, METADATA, NETWORK, PEER_MAC, PEER_POLICY, SPECIAL, WHOSE
 from controller.policy import behind, paired
 from controller.policy import number as policy_number
 from controller.segments import wired
 
 LEASE = 86400  # seconds: what OpenStack's guests are used to
-DOMAIN = "openstacklocal"  # likewise
 STATEFUL = "dhcpv6-stateful"
 TFTP_ADDRESS = 150
 
@@ -52,7 +51,7 @@ def lease(port: Any, net: Net, here: Here) -> Iterator[Answer]:
 def options4(address: str, subnet: Any, mtu: int) -> dict[int, bytes]:
     network = ip_network(subnet.cidr)
     options = {
-        1: network.netmask.packed, 12: f"host-{address.replace('.', '-')}".encode(), 15: DOMAIN.encode(),
+        1: network.netmask.packed, 12: host_name(address).encode(), 15: DOMAIN.encode(),
         26: number(2)(str(mtu)), 28: network.broadcast_address.packed, LEASE_TIME: number(4)(str(LEASE)),
     }
     if subnet.gateway_ip:
@@ -60,6 +59,9 @@ def options4(address: str, subnet: Any, mtu: int) -> dict[int, bytes]:
     if names := [n for n in subnet.dns_nameservers if n != "0.0.0.0"]:  # OpenStack's word for "none at all"
         options[6] = addresses4(names)
     pairs = [(r["destination"], r["nexthop"]) for r in subnet.host_routes]
+    if not subnet.gateway_ip and f"{METADATA}/32" not in dict(pairs):
+        # Only who has no default route needs one there. Who is the server's own address cannot be sent to it: on the link, then.
+        pairs.append((f"{METADATA}/32", server(subnet) if server(subnet) != address else "0.0.0.0"))
     if pairs:
         # Who takes these must ignore the router of option 3 (RFC 3442): so it is named here, too.
         if subnet.gateway_ip and "0.0.0.0/0" not in dict(pairs):

@@ -16,7 +16,7 @@ from ovsagent.answers import dhcp4, dhcp6, ra
 from ovsagent.answers.book import Book
 from ovsagent.answers.device import LOOK, Device, Meter
 from ovsagent.answers.packet import ICMPV6, UDP, Datagram, parse
-from ovsagent.bridges import DOOR, NONE
+from ovsagent.bridges import DOOR
 from ovsagent.ovsdb import Tables
 
 log = logging.getLogger("desk")
@@ -47,7 +47,6 @@ class Desk:
         self.answered: dict[str, int] = {"dhcp4": 0, "dhcp6": 0, "ra": 0}
         self.refused = 0        # over the meter, as far as the kernel let us see them
         self.unanswered = 0
-        self._seen: tuple[Tables | None, dict[int, str]] = None, {}
         self._advertised: dict[str, tuple[float, dict[str, Any]]] = {}      # port → when next, and what it was
         self._changes = -1
         self._stopping = threading.Event()
@@ -70,7 +69,7 @@ class Desk:
             self._advertise(time.monotonic())
 
     def _hear(self, now: float) -> None:
-        ports, muted = self._ports(), len(self.meter.muted)
+        ports, muted = self.tables().vifs, len(self.meter.muted)
         for frame, ofport in self.device.hear(self._pause(now)):
             if ofport in self.meter.muted or not self.meter.pass_(ofport, time.monotonic()):
                 self.refused += 1
@@ -94,14 +93,6 @@ class Desk:
             self.unanswered += 1
         return answer
 
-    def _ports(self) -> dict[int, str]:
-        """The port ids by ofport, as the switch has them now."""
-        tables = self.tables()
-        if tables is not self._seen[0]:
-            rows = [r for r in tables["Interface"].values() if "iface-id" in r["external_ids"] and r["ofport"] not in NONE]
-            self._seen = tables, {row["ofport"]: row["external_ids"]["iface-id"] for row in rows}
-        return self._seen[1]
-
     # Advertisements that nobody asked for: at once where there is something new to say, then in their intervals.
 
     def _pause(self, now: float) -> float:
@@ -117,7 +108,7 @@ class Desk:
         for port, (due_at, entry) in self._advertised.items():
             if due_at > now:
                 continue
-            ofports = ofports or {port: ofport for ofport, port in self._ports().items()}
+            ofports = ofports or {port: ofport for ofport, port in self.tables().vifs.items()}
             if port in ofports:
                 try:
                     self.device.send(ra.advertisement(entry), ofports[port])

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.system
 
 PORT = "0a0b0c00-0000-4000-8000-000000000001"
 OTHER = "0a0b0d00-0000-4000-8000-000000000002"
-OFPORTS = {"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3, "routers": 4},
+OFPORTS = {"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3, "routers": 4, "metadata": 5},
            "br-tun": {"patch-int": 1, "vxlan": 2, "geneve": 3, "gre": 4}, "br-ex": {"patch-int": 1}}
 
 
