@@ -1,7 +1,7 @@
 """Addresses as the pipeline holds them: in one register of 128 bits for both IP versions, IPv4 as ::ffff:0:0/96."""
 
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from controller.flow import IPV6, Field, Terms, load, move
 from controller.pipeline import ADDRESS
@@ -15,6 +15,14 @@ def laid(address: Field) -> tuple[bytes, ...]:
     if address.bits == 32:
         return load(ADDRESS.of[32:64], MAPPED), move(address, ADDRESS.of[0:32])
     return (move(address, ADDRESS),)
+
+
+def said(address: str) -> tuple[bytes, ...]:
+    """The words that lay this address into it, for a packet of its IP version."""
+    number = int(ip_address(address))
+    if ":" in address:
+        return load(ADDRESS.of[64:128], number >> 64), load(ADDRESS.of[0:64], number & (1 << 64) - 1)
+    return load(ADDRESS.of[32:64], MAPPED), load(ADDRESS.of[0:32], number)
 
 
 def held(prefix: str) -> Terms:

@@ -4,7 +4,7 @@ for it."""
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from controller.derive import hosts_of_network, vif_of
+from controller.derive import hosts_reaching, vif_of
 from controller.peers import Question
 from controller.statuses import KINDS, Subject, host_of, ports_of
 from unryu import journal
@@ -84,7 +84,7 @@ class Confirmations:
         """All that must know it; none while it is down."""
         network = self.loop.picture.get("network", port.network_id)
         up = port.admin_state_up and network.admin_state_up and vif_of(self.loop.net, port.binding_host_id, port.id)
-        return hosts_of_network(self.loop.net, port.network_id) if up else frozenset()
+        return hosts_reaching(self.loop.net, port.network_id) if up else frozenset()
 
     def _hosts_of_floating(self, floating: Any) -> frozenset[str]:
         """Those of the ports that it leads to, where they are up, and their router, too. Which host speaks for an address that

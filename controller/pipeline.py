@@ -20,6 +20,8 @@ KNOWN = Reg("known", 0, 20, 1)
 FROM_WIRE = Reg("from_wire", 0, 21, 1)
 OWNED = Reg("owned", 0, 22, 1)  # by this host, which alone answers for it on a wire
 TOO_LARGE = Reg("too_large", 0, 23, 1)
+MEASURED = Reg("measured", 0, 24, 1)  # against the MTU of the next network
+OF_ROUTER = Reg("of_router", 0, 25, 1)  # is the address, so an advertisement has to say so
 OUT_PORT = Reg("out_port", 1, 0, 16)
 CHUNK = Reg("chunk", 1, 16, 9)
 POLICY = Reg("policy", 2, 0, 64)
@@ -67,7 +69,7 @@ OUTPUT = Table("br-int", 80, "output", "Out of which port?")
 ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or for whom SNAT spoke?",
               next=("l2", "returned", "route"))
 RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route"))
-ROUTE = Table("br-int", 94, "route", "Which way is its destination?", next=("whose", "l2", "exit", "neighbour"))
+ROUTE = Table("br-int", 94, "route", "Which way is its destination?", next=("whose", "l2", "route", "exit", "neighbour"))
 EXIT = Table("br-int", 96, "exit", "Under which address, and from which host, does it leave?", next=("l2", "uplink"))
 UPLINK = Table("br-int", 98, "uplink", "Which is the next hop outside?", next=("whose", "neighbour"))
 NEIGHBOUR = Table("br-int", 100, "neighbour", "Which MAC has the next hop?", next=("l2", "next_hops", "resolved"))
@@ -88,12 +90,16 @@ TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT
           L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, ASKER, OUTPUT, ENTRY, RETURNED, ROUTE, EXIT, UPLINK, NEIGHBOUR, NEXT_HOPS,
           RESOLVED, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
-REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, OUT_PORT, CHUNK,
-             POLICY, PEER_MAC, PEER_POLICY, ROUTER, CLAIMED_MAC, ADDRESS)
+REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
+             OF_ROUTER, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, CLAIMED_MAC, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"
 METADATA, METADATA6 = "169.254.169.254", "fe80::a9fe:a9fe"  # where guests look for a cloud's word about them
+
+# Why a packet comes to the routers' door, in the upper 16 bits of its destination MAC (ovsagent/answers/routers.py says the
+# same). What is no less than 68 is the MTU that it would not fit.
+EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP = 1, 2, 3, 4
 
 # Conntrack zones: one in which nothing is ever remembered; those of ports are their ofports, 100 to 0x7fff; those of
 # routers their numbers and this.

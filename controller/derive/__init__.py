@@ -17,9 +17,14 @@ from controller.derive.engine import Engine
 from controller.derive.places import (
     hosts_of_its_network,
     hosts_of_network,
+    hosts_of_router,
+    hosts_reaching,
+    hosts_reaching_it,
+    hosts_reaching_network,
     its_hosts,
     itself,
     other_hosts_of_its_network,
+    others_reaching_it,
     own_host,
 )
 from controller.derive.plain import recompute
@@ -40,5 +45,6 @@ from controller.derive.words import (
 )
 
 __all__ = ["BOOK", "Answer", "Change", "Changes", "Engine", "Entry", "Feature", "Here", "Key", "Net", "Unit", "agent_of",
-           "answer", "catalogue", "derives", "gathered", "hosts_of_its_network", "hosts_of_network", "its_hosts", "itself",
-           "other_hosts_of_its_network", "own_host", "recompute", "remembered", "vif_of"]
+           "answer", "catalogue", "derives", "gathered", "hosts_of_its_network", "hosts_of_network", "hosts_of_router",
+           "hosts_reaching", "hosts_reaching_it", "hosts_reaching_network", "its_hosts", "itself",
+           "other_hosts_of_its_network", "others_reaching_it", "own_host", "recompute", "remembered", "vif_of"]

@@ -30,7 +30,7 @@ def sample() -> Picture:
     for n, host in enumerate(("h1", "h2"), 1):
         put("agent", id=f"agent-{host}", host=host, tunnel_ip=f"198.18.0.{n}",
             datapaths={bridge: f"{n:014x}{k:02x}" for k, bridge in enumerate(BRIDGES, 1)},
-            ofports={"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3, "metadata": 5},
+            ofports={"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3, "routers": 4, "metadata": 5},
                      "br-tun": {"patch-int": 1, "vxlan": 2, "geneve": 3, "gre": 4}, "br-ex": {"patch-int": 1, "physical1": 2}})
     put("network", id="blue", project_id="demo", mtu=1450, segmentation_id=5001, number=7)
     put("subnet", id="blue4", network_id="blue", ip_version=4, cidr="10.0.0.0/24", gateway_ip="10.0.0.1")

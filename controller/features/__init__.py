@@ -15,12 +15,15 @@ from controller.features import (
     moving,
     neighbours,
     networks,
+    next_hops,
     port_security,
     ports,
     provider,
     ra,
     rbac,
+    router_addresses,
     routers,
+    routing,
     security_group_flows,
     security_groups,
     subnet_pools,
@@ -29,5 +32,5 @@ from controller.features import (
 )
 
 __all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "floating_ips", "metadata", "moving",
-           "neighbours", "networks", "port_security", "ports", "provider", "ra", "rbac", "routers", "security_group_flows",
-           "security_groups", "subnet_pools", "subnets", "tunnels"]
+           "neighbours", "networks", "next_hops", "port_security", "ports", "provider", "ra", "rbac", "router_addresses",
+           "routers", "routing", "security_group_flows", "security_groups", "subnet_pools", "subnets", "tunnels"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from controller.addresses import held, laid, mac_number
 from controller.crossing import tag
-from controller.derive import Here, Net, derives, hosts_of_its_network, itself, own_host
+from controller.derive import Here, Net, derives, hosts_reaching_it, itself, own_host
 from controller.flow import (
     ARP,
     ARP_OP,
@@ -116,7 +116,7 @@ def announcement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
                set_field(ARP_OP, REPLY), move(ARP_SHA, ARP_THA), goto(L2))
 
 
-@derives("port", at=hosts_of_its_network)
+@derives("port", at=hosts_reaching_it)
 def address(port: Any, net: Net, here: Here) -> Iterator[Flow]:
     """All that a port's address costs on a host: which MAC has it, and which groups speak from there."""
     network = net.get("network", port.network_id)

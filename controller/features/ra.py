@@ -12,8 +12,14 @@ SELF_MADE = ("slaac", "dhcpv6-stateless")
 
 @remembered
 def gateway_mac(net: Net, network_id: str, address: str) -> str:
-    """Of the port that has this address; empty while none has: then there is nobody to route."""
-    return next((p.mac_address for p in net.where("port", network_id=network_id, fixed_ips=address)), "")
+    """Of the port that has this address; empty while none has, or it is that of a router which is down: then there is nobody
+    to route."""
+    for port in net.where("port", network_id=network_id, fixed_ips=address):
+        routers = [net.get("router", row.router_id) for row in net.where("router_interface", port_id=port.id)]
+        if all(router.admin_state_up for router in routers if router):
+            mac: str = port.mac_address
+            return mac
+    return ""
 
 
 @derives("port", at=own_host)

@@ -59,6 +59,7 @@ from controller.pipeline import (
     EXACT,
     FALLBACK,
     INBOUND,
+    JOINED,
     L2,
     MEMBERS,
     NETWORK,
@@ -124,10 +125,10 @@ def judgement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(RULES, OVERRIDE, match(family, IP_FRAG == "later"), goto(COMMIT))
     for (version, inbound), end in TRACKED_END.items():
         yield flow(RULES, FALLBACK, match(UNTRACKED == 0, INBOUND == inbound, VERSION[version], VALID),
-                   *laid(end), load(PEER_POLICY, 0), resubmit(WHOSE), goto(MEMBERS))
+                   *laid(end), load(PEER_POLICY, 0), resubmit(JOINED), goto(MEMBERS))
     for (version, inbound), end in OWN_END.items():
         yield flow(RULES, FALLBACK, match(UNTRACKED == 1, INBOUND == inbound, VERSION[version]),
-                   *laid(end), load(PEER_POLICY, 0), resubmit(WHOSE), goto(MEMBERS))
+                   *laid(end), load(PEER_POLICY, 0), resubmit(JOINED), goto(MEMBERS))
 
 
 def hosts_of_group(group: Any, net: Net) -> Iterable[str]:

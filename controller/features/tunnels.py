@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from controller.crossing import TAGGED, tag, untag
-from controller.derive import Here, Net, derives, its_hosts, itself, other_hosts_of_its_network
+from controller.derive import Here, Net, derives, hosts_reaching_network, itself, others_reaching_it
 from controller.flow import (
     ETH_DST,
     IN_PORT,
@@ -78,15 +78,15 @@ def known_vtep(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(ORIGIN, EXACT, match(TUN_SRC == agent.tunnel_ip), goto(ARRIVE))
 
 
-@derives("network", at=its_hosts)
+@derives("network", at=hosts_reaching_network)
 def arrival(network: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """Its segment, on the hosts that have a port of it; nowhere else may it come in."""
+    """Its segment, on the hosts that have a port of it or route to it; nowhere else may it come in."""
     if tunnel := here.ofport("br-tun", network.network_type):
         yield flow(ARRIVE, EXACT, match(IN_PORT == tunnel, TUN_ID == network.segmentation_id), load(NETWORK, network.number),
                    goto(INWARD))
 
 
-@derives("port", at=other_hosts_of_its_network)
+@derives("port", at=others_reaching_it)
 def departure(port: Any, net: Net, here: Here) -> Iterator[Flow]:
     """The one flow that a remote port costs here beside its addresses: its MAC is behind that VTEP."""
     network = net.get("network", port.network_id)

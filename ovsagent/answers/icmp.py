@@ -85,3 +85,21 @@ def pieces(packet: bytes, mtu: int) -> list[bytes]:
         found.append(head[:10] + checksum(head) + head[12:] + body[:room])
         body, offset, header = body[room:], offset + room // 8, header[:20]
     return found
+
+
+def echo(packet: bytes) -> bytes | None:
+    """The first piece of a large ping, turned around: flows turn its later ones, but cannot see what this one asks."""
+    four = packet[0] >> 4 == 4
+    at, asked = ((packet[0] & 15) * 4, packet[9] == ICMP) if four else (48, packet[6] == FRAGMENT and packet[40] == ICMPV6)
+    flags = struct.unpack_from(">H", packet, 6 if four else 42)[0]
+    first = flags & 0x3FFF == 0x2000 if four else flags & 0xFFF9 == 1
+    request, reply = (8, 0) if four else (128, 129)
+    if not (asked and first and len(packet) >= at + 8 and packet[at] == request):
+        return None
+    total = struct.unpack_from(">H", packet, at + 2)[0] + (request - reply << 8)
+    total = total % 0xFFFF if total >= 0 else total + 0xFFFF
+    turned = bytes([reply]) + packet[at + 1:at + 2] + struct.pack(">H", total) + packet[at + 4:]
+    if not four:
+        return packet[:7] + b"\x40" + recipient(packet) + sender(packet) + packet[40:48] + turned
+    header = packet[:8] + b"\x40\1" + bytes(2) + recipient(packet) + sender(packet) + packet[20:at]
+    return header[:10] + checksum(header) + header[12:] + turned

@@ -15,7 +15,7 @@ from ovsagent.answers import nat
 from ovsagent.answers.book import Book
 from ovsagent.answers.desk import MISWRITTEN
 from ovsagent.answers.device import LOOK, Device, Meter
-from ovsagent.answers.icmp import Error, error, may_be_cut, pieces, recipient, sender, whole
+from ovsagent.answers.icmp import Error, echo, error, may_be_cut, pieces, recipient, sender, whole
 from ovsagent.answers.next_hops import Asker, Hop, NextHops, answers
 from ovsagent.answers.packet import IPV4, IPV6, ethernet, mac
 from ovsagent.bridges import ROUTERS
@@ -110,6 +110,8 @@ class Routers:
         elif interface := self._of(number, frame[2:6]):
             if reason >= LEAST_MTU:
                 self._too_large(interface, frame, packet, reason)
+            elif reason == NOT_SERVED and (turned := echo(packet)):
+                self._turn(interface, frame, turned)
             elif reason in REASONS:
                 self._say(REASONS[reason], interface, packet, frame[6:12], interface.mac)
 
@@ -160,6 +162,11 @@ class Routers:
             for piece in pieces(packet, mtu):   # which go the way of the whole, and fit
                 self.answered["pieces"] += 1
                 self.device.send(ethernet(interface.mac, frame[6:12], IPV4, piece), interface.network)
+
+    def _turn(self, interface: Interface, frame: bytes, turned: bytes) -> None:
+        if self._may_speak(interface):
+            self.answered["pieces"] += 1
+            self.device.send(ethernet(frame[6:12], interface.mac, int.from_bytes(frame[12:14], "big"), turned), interface.network)
 
     def _given_up(self, number: int, frame: bytes) -> None:
         interface, packet = self._of(number, frame[6:12]), whole(frame[14:])

@@ -1,0 +1,79 @@
+"""Next hops: the MAC of whom a router sends a packet to; from the flows of our own ports, or else as it said itself.
+
+Who is asked outside answers on a wire, and the switch writes down what it says, for a minute, beside the flows that are
+pushed: so it goes on with the controller dead. Until then packets wait with the agent, which asks, and asks again in time.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from controller.addresses import laid
+from controller.crossing import tag
+from controller.derive import Here, Net, derives, hosts_of_router, itself
+from controller.flow import (
+    ARP_REPLY,
+    ARP_SHA,
+    ARP_SPA,
+    ETH_DST,
+    ETH_SRC,
+    ND_NA,
+    ND_TARGET,
+    ND_TLL,
+    Flow,
+    flow,
+    goto,
+    load,
+    match,
+    move,
+    output,
+    pop_vlan,
+    remember,
+    resubmit,
+)
+from controller.inside import to_the_door
+from controller.pipeline import (
+    ADDRESS,
+    EXACT,
+    FROM_WIRE,
+    HEARD,
+    KNOWN,
+    L2,
+    NEIGHBOUR,
+    NETWORK,
+    NEXT_HOP,
+    NEXT_HOPS,
+    PEER_MAC,
+    RESOLVED,
+    SPECIAL,
+)
+
+SECONDS = 60  # for which what somebody outside said is believed; the agent asks again before (ovsagent/answers/next_hops.py)
+MOST = 4096
+SAID = (ARP_REPLY, ARP_SPA, ARP_SHA), (ND_NA, ND_TARGET, ND_TLL), (ND_NA + (ND_TLL == 0), ND_TARGET, ETH_SRC)
+
+
+@derives("agent", at=itself)
+def resolution(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """The MAC that was found is where it goes; without one, it waits with the agent."""
+    for table in (NEIGHBOUR, RESOLVED):
+        yield flow(table, EXACT, match(KNOWN == 1), move(PEER_MAC, ETH_DST), resubmit(L2))
+    yield flow(NEIGHBOUR, EXACT, match(KNOWN == 0), resubmit(NEXT_HOPS), goto(RESOLVED))
+    yield flow(RESOLVED, EXACT, match(KNOWN == 0), move(ADDRESS.of[0:32], ETH_DST[0:32]), *to_the_door(here, NEXT_HOP))
+
+
+def hosts_leaving_by_it(network: Any, net: Net) -> Iterable[str]:
+    if not network.external:
+        return ()
+    routers = net.values("router_gateway", "router_id", network_id=network.id)
+    return frozenset().union(*(hosts_of_router(net, router_id) for router_id in routers))
+
+
+@derives("network", at=hosts_leaving_by_it)
+def hearsay(network: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What somebody on the wire says of itself. What was asked for goes to the agent, too: packets may wait for it."""
+    door = here.ofport("br-int", "routers")
+    for said, address, mac in SAID:
+        learnt = remember(NEXT_HOPS, EXACT, (NETWORK, ADDRESS), [(mac, PEER_MAC)], load(KNOWN, 1), seconds=SECONDS, most=MOST)
+        asked = match(NETWORK == network.number, FROM_WIRE == 1, said)
+        copied = (*tag(NETWORK.of), output(door), pop_vlan()) if door else ()
+        yield flow(HEARD, SPECIAL if mac is ETH_SRC else EXACT, asked, *laid(address), learnt, *copied)

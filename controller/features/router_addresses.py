@@ -1,0 +1,122 @@
+"""The addresses of routers: answered for by ARP and neighbour discovery, and pinged, by flows of the asker's own host.
+
+An echo goes back to the MAC that it came from, whatever the routes say, so one flow for each address is enough; the
+later pieces of a large one are turned around likewise. Whatever else is sent to a router it does not serve, and says so.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from controller.addresses import held, laid, mac_number
+from controller.derive import Here, Net, derives, hosts_of_router, hosts_reaching, itself
+from controller.flow import (
+    ETH_DST,
+    ETH_SRC,
+    ICMP,
+    ICMP_TYPE,
+    ICMPV6,
+    ICMPV6_TYPE,
+    IP_FRAG,
+    IP_TTL,
+    IPV4,
+    IPV4_DST,
+    IPV4_SRC,
+    IPV6,
+    IPV6_DST,
+    IPV6_SRC,
+    ND_NA,
+    ND_NS,
+    ND_OPTIONS_TYPE,
+    ND_RESERVED,
+    ND_TARGET,
+    ND_TLL,
+    Flow,
+    flow,
+    goto,
+    load,
+    match,
+    move,
+    resubmit,
+    set_field,
+    to_in_port,
+)
+from controller.inside import interface, to_the_door
+from controller.ipam import eui64
+from controller.pipeline import (
+    ADVERTISE,
+    ANSWER,
+    FROM_WIRE,
+    KNOWN,
+    L2,
+    LOCAL,
+    NETWORK,
+    NOT_SERVED,
+    OF_ROUTER,
+    OVERRIDE,
+    PEER_MAC,
+    ROUTE,
+    ROUTER,
+    SPECIAL,
+    WHOSE,
+)
+
+HOPS = 64
+ROUTER_SOLICITED_OVERRIDE = 0xE0000000  # without the first of these bits a guest would take its default route for gone
+TARGET_LINK_LAYER = 2
+ECHO = {4: (ICMP, ICMP_TYPE, 8, 0, IPV4_SRC, IPV4_DST), 6: (ICMPV6, ICMPV6_TYPE, 128, 129, IPV6_SRC, IPV6_DST)}
+
+
+@derives("agent", at=itself)
+def advertisement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Of a router's address: it says that it is a router's."""
+    yield flow(ADVERTISE, SPECIAL, match(ND_NA, OF_ROUTER == 1, FROM_WIRE == 0),
+               set_field(ND_RESERVED, ROUTER_SOLICITED_OVERRIDE), set_field(ND_OPTIONS_TYPE, TARGET_LINK_LAYER),
+               move(ETH_SRC, ND_TLL), to_in_port())
+
+
+def hosts_reaching_its_network(row: Any, net: Net) -> Iterable[str]:
+    return hosts_reaching(net, row.network_id)
+
+
+@derives("router_interface", at=hosts_reaching_its_network)
+def whose(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """All that its addresses cost where they are asked for."""
+    one = interface(net, row.id)
+    if one is None:
+        return
+    known = load(KNOWN, 1), load(PEER_MAC, mac_number(one.mac)), load(OF_ROUTER, 1)
+    addresses = [address for address, _ in one.addresses]
+    for address in sorted({*addresses, *_link_local(one.mac, addresses)}):
+        yield flow(WHOSE, OVERRIDE, match(NETWORK == one.network, held(address)), *known)
+    for address in _link_local(one.mac, addresses):
+        # Others' names their MACs, and nobody else hears the question: this one is nobody's but ours.
+        yield flow(LOCAL, OVERRIDE, match(NETWORK == one.network, ND_NS, ND_TARGET == address), *laid(ND_TARGET),
+                   resubmit(WHOSE), goto(ANSWER))
+
+
+def hosts_of_its_router(row: Any, net: Net) -> Iterable[str]:
+    return hosts_of_router(net, row.router_id)
+
+
+@derives("router_interface", at=hosts_of_its_router)
+def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Pings, from wherever; and the rest, which it does not serve."""
+    one = interface(net, row.id)
+    if one is None:
+        return
+    addresses = [address for address, _ in one.addresses]
+    for address in sorted({*addresses, *_link_local(one.mac, addresses)}):
+        protocol, kind, request, reply, source, destination = ECHO[6 if ":" in address else 4]
+        # A link-local address is one on every network of the router: it may have the same MAC on several.
+        asked = (ROUTER == one.router) + (destination == address) + (
+            () if address in addresses else NETWORK == one.network)
+        back = (move(source, destination), set_field(source, address), load(IP_TTL, HOPS), move(ETH_SRC, PEER_MAC),
+                move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))
+        yield flow(ROUTE, OVERRIDE + 2, match(protocol, kind == request, asked), set_field(kind, reply), *back)
+        yield flow(ROUTE, OVERRIDE + 2, match(protocol, IP_FRAG == "later", asked), *back)
+        if address in addresses:
+            yield flow(ROUTE, OVERRIDE + 1, match(IPV6 if ":" in address else IPV4, asked), *to_the_door(here, NOT_SERVED))
+
+
+def _link_local(mac: str, addresses: list[str]) -> list[str]:
+    return [eui64("fe80::/64", mac)] if any(":" in address for address in addresses) else []

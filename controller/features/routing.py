@@ -1,0 +1,209 @@
+"""Routing: what is addressed to a router's MAC goes on from there, on the very host where it was sent.
+
+The longest prefix wins, by priority; keyed by the router's number, so that tenants may have the same addresses. What flows
+cannot do (tell the sender, cut a packet, ask a next hop) is the agent's, behind the routers' door.
+"""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from controller.addresses import bits, held, laid, said
+from controller.crossing import TAGGED, untag
+from controller.derive import Answer, Here, Net, answer, derives, hosts_of_router, its_hosts, itself, remembered
+from controller.flow import (
+    ETH_DST,
+    ETH_SRC,
+    IN_PORT,
+    IP_TTL,
+    IPV4,
+    IPV4_DST,
+    IPV6,
+    IPV6_DST,
+    IPV6_SRC,
+    Flow,
+    Jump,
+    dec_ttl,
+    flow,
+    goto,
+    larger,
+    load,
+    match,
+    resubmit,
+    set_field,
+)
+from controller.inside import Interface, interface, interfaces, largest, outside, to_the_door
+from controller.pipeline import (
+    CLASSIFY,
+    EXACT,
+    EXIT,
+    EXPIRED,
+    FALLBACK,
+    FROM_OVERLAY,
+    FROM_WIRE,
+    JOINED,
+    KNOWN,
+    L2,
+    MEASURED,
+    MISS,
+    NEIGHBOUR,
+    NETWORK,
+    NO_ROUTE,
+    OVERRIDE,
+    ROUTE,
+    ROUTER,
+    SPECIAL,
+    TOO_LARGE,
+    WHOSE,
+)
+
+HEADER = 14  # of Ethernet, which a switch counts in a packet's length
+NOT_ROUTED = (IPV4 + (IPV4_DST == "224.0.0.0/3"), IPV4 + (IPV4_DST == "127.0.0.0/8"), IPV4 + (IPV4_DST == "169.254.0.0/16"),
+              IPV6 + (IPV6_DST == "ff00::/8"), IPV6 + (IPV6_DST == "fe80::/10"), IPV6 + (IPV6_SRC == "fe80::/10"))
+DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+@derives("agent", at=itself)
+def manners(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What holds for every router: hops are counted, links stay apart, and who sent what goes nowhere is told."""
+    for never in NOT_ROUTED:
+        yield flow(ROUTE, OVERRIDE, match(never))
+    for family in (IPV4, IPV6):
+        for hops in (0, 1):
+            yield flow(ROUTE, SPECIAL, match(family, IP_TTL == hops), *to_the_door(here, EXPIRED))
+        yield flow(ROUTE, MISS + 1, match(family), *to_the_door(here, NO_ROUTE))
+    if door := here.ofport("br-int", "routers"):
+        # What the agent says, in the name of the cloud: no group judges who sends it.
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == door, TAGGED), *untag(NETWORK.of), goto(L2))
+    yield flow(JOINED, MISS + 1, match(), resubmit(WHOSE))
+
+
+def hosts_of_its_router(record: Any, net: Net) -> Iterable[str]:
+    return hosts_of_router(net, record.router_id)
+
+
+@derives("router_interface", at=hosts_of_its_router)
+def doorstep(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What is addressed to it. (Back out of the port that it came from, too, which a switch never does of itself.)"""
+    if one := interface(net, row.id):
+        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac), load(ROUTER, one.router),
+                   load(FROM_OVERLAY, 0), load(FROM_WIRE, 0), load(MEASURED, 0), load(IN_PORT[0:16], 0), goto(ROUTE))
+
+
+@derives("router_interface", at=hosts_of_its_router)
+def connected(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """The subnets that it is on: whoever has the address is the next hop."""
+    if one := interface(net, row.id):
+        for cidr in sorted({cidr for _, cidr in one.addresses}):
+            yield from _inward(net, here, row.router_id, one, cidr, laid(IPV6_DST if ":" in cidr else IPV4_DST))
+
+
+def hosts_of_it(router: Any, net: Net) -> Iterable[str]:
+    return hosts_of_router(net, router.id)
+
+
+@derives("router", at=hosts_of_it)
+def detours(router: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Its extra routes, by a neighbour inside or outside."""
+    for prefix, hop in sorted(_routes(net, router.id).items()):
+        one, leaving = _towards(net, router.id, hop), outside(net, router.id)
+        if one and one == leaving:
+            yield from _outward(net, here, router.id, one, prefix)
+        elif one:
+            yield from _inward(net, here, router.id, one, prefix, said(hop))
+
+
+@derives("router_gateway", at=hosts_of_its_router)
+def away(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Everything else, and the subnets outside: under which address, and by whom, the next tables ask."""
+    if one := outside(net, row.router_id):
+        versions = {ip_network(cidr).version for _, cidr in one.addresses}
+        subnets = {s.cidr for s in net.where("subnet", network_id=one.network_id) if s.ip_version in versions}
+        taken = _routes(net, row.router_id).keys() | {cidr for i in interfaces(net, row.router_id) for _, cidr in i.addresses}
+        for prefix in sorted(subnets.union(DEFAULT[v] for v in versions) - taken):
+            yield from _outward(net, here, row.router_id, one, prefix)
+
+
+def _inward(net: Net, here: Here, router_id: str, one: Interface, prefix: str, next_hop: tuple[bytes, ...]) -> Iterator[Flow]:
+    """To a neighbour on that network, in the name of the router's interface there."""
+    yield from _way(net, here, router_id, one, prefix, load(NETWORK, one.network), set_field(ETH_SRC, one.mac), dec_ttl(),
+                    load(MEASURED, 0), *next_hop, load(KNOWN, 0), resubmit(WHOSE), goto(NEIGHBOUR))
+
+
+def _outward(net: Net, here: Here, router_id: str, one: Interface, prefix: str) -> Iterator[Flow]:
+    yield from _way(net, here, router_id, one, prefix, dec_ttl(), load(MEASURED, 0), goto(EXIT))
+
+
+def _way(net: Net, here: Here, router_id: str, one: Interface, prefix: str, *words: bytes | Jump) -> Iterator[Flow]:
+    """For a prefix. Measured before, where packets come that may not fit; what does not is as it was when it came, so that
+    its sender can be told, or it be cut and come again."""
+    network = ip_network(prefix)
+    priority = FALLBACK + network.prefixlen
+    asked = (ROUTER == one.router) + (IPV6 + (IPV6_DST == prefix) if network.version == 6 else IPV4 + (IPV4_DST == prefix))
+    if one.mtu < largest(net, router_id):
+        yield flow(ROUTE, priority, match(asked, MEASURED == 0), larger(HEADER + one.mtu, TOO_LARGE), load(MEASURED, 1),
+                   resubmit(ROUTE))
+        yield flow(ROUTE, priority, match(asked, MEASURED == 1, TOO_LARGE == 1), *to_the_door(here, one.mtu))
+        asked += (MEASURED == 1) + (TOO_LARGE == 0)
+    yield flow(ROUTE, priority, match(asked), *words)
+
+
+@remembered
+def _routes(net: Net, router_id: str) -> dict[str, str]:
+    """Of a prefix said twice, the first next hop: equal ways are not shared. Subnets of its own are nearer."""
+    router = net.get("router", router_id)
+    found: dict[str, str] = {}
+    near = {cidr for one in interfaces(net, router_id) for _, cidr in one.addresses}
+    for route in router.routes if router else ():
+        prefix = str(ip_network(route["destination"]))
+        if prefix not in near:
+            found.setdefault(prefix, route["nexthop"])
+    return found
+
+
+@remembered
+def _towards(net: Net, router_id: str, hop: str) -> Interface | None:
+    """By which of its interfaces it has this neighbour."""
+    ways = (*interfaces(net, router_id), outside(net, router_id))
+    return next((one for one in ways if one and any(ip_address(hop) in ip_network(cidr) for _, cidr in one.addresses)), None)
+
+
+# Groups judge by addresses at the other end, wherever that is: for a network, those of the networks that routers join to it.
+
+
+@derives("network", at=its_hosts)
+def joined(network: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Whose an address of another network is, is asked of that network."""
+    for cidr, number in _joined(net, network.id):
+        yield flow(JOINED, FALLBACK + bits(cidr), match(NETWORK == network.number, held(cidr)), load(NETWORK, number),
+                   resubmit(WHOSE), load(NETWORK, network.number))
+
+
+@remembered
+def _joined(net: Net, network_id: str) -> tuple[tuple[str, int], ...]:
+    """Subnets, and the numbers of their networks. Where two routers lead to different networks of one prefix, nobody can say
+    which is meant: then its addresses are in no group."""
+    found: dict[str, set[int]] = {}
+    for router_id in net.values("router_interface", "router_id", network_id=network_id):
+        for one in interfaces(net, router_id):
+            if one.network_id != network_id:
+                for _, cidr in one.addresses:
+                    found.setdefault(cidr, set()).add(one.network)
+    return tuple(sorted((cidr, min(numbers)) for cidr, numbers in found.items() if len(numbers) == 1))
+
+
+# What the agent has to know.
+
+
+@derives("router_interface", at=hosts_of_its_router)
+def person(row: Any, net: Net, here: Here) -> Iterator[Answer]:
+    """In whose name the agent speaks."""
+    if one := interface(net, row.id):
+        yield _person(net, row.router_id, one)
+
+
+def _person(net: Net, router_id: str, one: Interface) -> Answer:
+    hops = {hop for hop in _routes(net, router_id).values() if _towards(net, router_id, hop) == one}
+    addresses = [f"{address}/{cidr.rpartition('/')[2]}" for address, cidr in one.addresses]
+    return answer("router", one.port_id, network=one.network, mac=one.mac, addresses=addresses,
+                  next_hops=sorted(hops))

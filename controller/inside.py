@@ -1,0 +1,61 @@
+"""Routers as their networks see them: interfaces and their addresses, and the words by which packets come to them."""
+
+from typing import Any, NamedTuple
+
+from controller.crossing import tag
+from controller.derive import Here, Net, remembered
+from controller.flow import ETH_DST, load, output
+from controller.pipeline import NETWORK
+
+
+class Interface(NamedTuple):
+    """Of a router that is up, on a network that is."""
+
+    router: int
+    network_id: str
+    network: int
+    """Their numbers."""
+    port_id: str
+    mac: str
+    mtu: int
+    addresses: tuple[tuple[str, str], ...]
+    """Each with the prefix of its subnet."""
+
+
+@remembered
+def interface(net: Net, id: str) -> Interface | None:
+    row = net.get("router_interface", id)
+    return _standing(net, row) if row else None
+
+
+@remembered
+def interfaces(net: Net, router_id: str) -> tuple[Interface, ...]:
+    found = (_standing(net, row) for row in net.where("router_interface", router_id=router_id))
+    return tuple(one for one in found if one)
+
+
+@remembered
+def outside(net: Net, router_id: str) -> Interface | None:
+    """Its gateway port, seen as an interface."""
+    return next((one for row in net.where("router_gateway", router_id=router_id) if (one := _standing(net, row))), None)
+
+
+def _standing(net: Net, row: Any) -> Interface | None:
+    router, port, network = net.get("router", row.router_id), net.get("port", row.port_id), net.get("network", row.network_id)
+    if not (router and port and network and router.admin_state_up and network.admin_state_up):
+        return None
+    subnets = ((f["ip_address"], net.get("subnet", f["subnet_id"])) for f in port.fixed_ips)
+    return Interface(router.number, network.id, network.number, port.id, port.mac_address, network.mtu,
+                     tuple((address, subnet.cidr) for address, subnet in subnets if subnet))
+
+
+@remembered
+def largest(net: Net, router_id: str) -> int:
+    """The largest MTU of its networks: from there packets come that another may not take."""
+    return max((one.mtu for one in (*interfaces(net, router_id), outside(net, router_id)) if one), default=0)
+
+
+def to_the_door(here: Here, reason: int) -> tuple[bytes, ...]:
+    """The words that bring a packet to the agent, under its network's number; none while there is no door."""
+    door = here.ofport("br-int", "routers")
+    return (load(ETH_DST[32:48], reason), *tag(NETWORK.of), output(door)) if door else ()
