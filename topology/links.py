@@ -83,10 +83,12 @@ def make_database(host: Host) -> None:
         return
     host.dir.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for bridge, nic, mtu, more in (("br-phys", "underlay", UNDERLAY_MTU, {}), ("br-ex", NIC, None, {"fail_mode": "secure"})):
+    # The NIC's number leaves those free that the agent's own ports will ask for.
+    for bridge, nic, more, wish in (("br-phys", "underlay", {}, {"mtu_request": UNDERLAY_MTU}),
+                                    ("br-ex", NIC, {"fail_mode": "secure"}, {"ofport_request": 100})):
         for name, kind in ((bridge, "internal"), (nic, "system")):
-            wish = {"mtu_request": mtu} if mtu else {}
-            rows += [_row("Interface", f"interface_{name}", name=name, type=kind, **wish),
+            words = {} if (bridge, kind) == ("br-ex", "internal") else wish
+            rows += [_row("Interface", f"interface_{name}", name=name, type=kind, **words),
                      _row("Port", f"port_{name}", name=name, interfaces=["named-uuid", f"interface_{_plain(name)}"])]
         ports = [["named-uuid", f"port_{_plain(name)}"] for name in (bridge, nic)]
         rows.append(_row("Bridge", f"bridge_{bridge}", name=bridge, datapath_type="netdev", ports=["set", ports], **more))

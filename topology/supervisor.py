@@ -71,7 +71,7 @@ class Supervisor:
         """Whatever is wanted, not watched and may start: adopt it if it lives, else start it."""
         if self.reread:
             self.reread = False
-            self.wanted = {process.name: process for process in self.ask(self.cloud)}
+            self.wanted = {process.name: process for process in self.ask(Cloud(self.cloud.state))}  # by its settings of now
         due = [
             name for name, process in self.wanted.items()
             if self._idle(name) and self._watch(name).not_before <= now and process.needs.exists()

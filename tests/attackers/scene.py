@@ -20,11 +20,15 @@ SEND = """import socket, sys, time
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind((sys.argv[1], 0))
 for line in sys.stdin:
     s.send(bytes.fromhex(line)); time.sleep(0.01)"""
-# A line of output for each packet that comes in.
-HEAR = """import socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)); s.bind((sys.argv[1], 3)); print('ready', flush=True)
+# A line of output for each packet that comes in; the kernel takes a VLAN's tag off, and says so beside it.
+HEAR = """import socket, struct, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)); s.bind((sys.argv[1], 3)); s.setsockopt(263, 8, 1)
+print('ready', flush=True)
 while True:
-    data, (_, _, kind, *_) = s.recvfrom(65535)
+    data, beside, _, (_, _, kind, *_) = s.recvmsg(65535, 256)
+    for _, _, said in beside:
+        status, *_, tci, tpid = struct.unpack('IIIHHHH', said)
+        if status & 0x10: data = data[:12] + struct.pack('>HH', tpid, tci) + data[12:]
     if kind != 4: print(data.hex(), flush=True)"""
 
 
