@@ -225,6 +225,41 @@ def unplug(name: str) -> None:
         click.echo(f"Left as it is, unplug it again: {complaint}", err=True)
 
 
+@lab.command()
+@output
+def plans(output: str) -> None:
+    """The topologies that have a name, for `build`."""
+    from topology.plan import plans
+
+    show_rows([{"name": name, "about": about} for name, about in sorted(plans().items())], output)
+
+
+@lab.command()
+@click.argument("plan")
+def build(plan: str) -> None:
+    """Build PLAN (a name, or a YAML file of your own): networks, routers, guests. Building again makes it whole."""
+    from topology.plan import Site, named
+
+    _root()
+    site = Site(_cloud(), *named(plan))
+    with _progress("table") as say:
+        built = site.build(say)
+    for guest, addresses in built.items():
+        click.echo(f"{guest} {' '.join(addresses)}")
+
+
+@lab.command()
+@click.argument("plan")
+def clear(plan: str) -> None:
+    """Take away what `build` made of PLAN."""
+    from topology.plan import Site, named
+
+    _root()
+    site = Site(_cloud(), *named(plan))
+    with _progress("table") as say:
+        site.clear(say)
+
+
 @lab.command("list")
 @output
 def list_guests(output: str) -> None:
