@@ -20,7 +20,7 @@ drill: setup  ## the random drills at full count
 	@UNRYU_MATRICES=200 UNRYU_HOSTS=3 $(PYTHON) -m pytest -s tests/groups/test_matrix.py
 	@UNRYU_LISTENERS=1100 $(PYTHON) -m pytest -s tests/test_broadcast.py
 	@UNRYU_MOVES=all $(PYTHON) -m pytest -s tests/test_moving.py
-	@UNRYU_FAULTS=1 $(PYTHON) -m pytest -s tests/test_faults.py
+	@UNRYU_FAULTS=1 $(PYTHON) -m pytest -s tests/faults
 	@UNRYU_CONTROLLERS=3 UNRYU_OUTAGE=60 $(PYTHON) -m pytest -s tests/test_controllers.py
 	@UNRYU_ORDERS=all $(PYTHON) -m pytest -s tests/drill/test_hitless.py
 	@UNRYU_KILLS=1000 $(PYTHON) -m pytest -s tests/drill/test_drill.py

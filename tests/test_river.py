@@ -214,7 +214,7 @@ def test_a_tagged_frame_from_a_guest_names_no_network(river: River) -> None:
 
 
 def test_the_unmodified_client(cloud: RunningCloud) -> None:
-    """The command itself, a process each time; every verb of every noun is in test_clients.py, which starts it once."""
+    """The command itself, a process each time; every verb of every noun is in clients/, which starts it once."""
     name = f"net-{uuid.uuid4().hex[:6]}"
     types = {service["Type"] for service in cloud.openstack_json("catalog", "list")}
     assert {"identity", "network"} <= types
