@@ -22,6 +22,7 @@ OWNED = Reg("owned", 0, 22, 1)  # by this host, which alone answers for it on a 
 TOO_LARGE = Reg("too_large", 0, 23, 1)
 MEASURED = Reg("measured", 0, 24, 1)  # against the MTU of the next network
 OF_ROUTER = Reg("of_router", 0, 25, 1)  # is the address, so an advertisement has to say so
+YIELDED = Reg("yielded", 0, 26, 1)  # to another host: the gateway that the packet is at
 OUT_PORT = Reg("out_port", 1, 0, 16)
 CHUNK = Reg("chunk", 1, 16, 9)
 POLICY = Reg("policy", 2, 0, 64)
@@ -32,7 +33,7 @@ ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see control
 
 # br-int, in the order of a packet from a guest.
 CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?",
-                 next=("spoof", "local", "heard", "l2", "asker", "output"))
+                 next=("spoof", "local", "heard", "l2", "asker", "output", "yielded_to"))
 SPOOF = Table("br-int", 10, "spoof", "Who does it claim to be?", next=("own", "sender", "local"))
 OWN = Table("br-int", 12, "own", "Is what it claims its port's own?")
 SENDER = Table("br-int", 14, "sender", "Was all that it claimed its own?", next=("local",))
@@ -46,13 +47,14 @@ VERDICT = Table("br-int", 35, "verdict", "By the rules of which direction is its
 RULES = Table("br-int", 40, "rules", "Does a rule let it pass, whoever is at the other end?",
               next=("whose", "joined", "members", "commit"))
 # Asked by resubmit, as a subroutine: it only loads registers.
-WHOSE = Table("br-int", 45, "whose", "Whose address is it: of which MAC, in which groups?")
+WHOSE = Table("br-int", 45, "whose", "Whose address is it: of which MAC, in which groups?", next=("yielded_to",))
 JOINED = Table("br-int", 48, "joined", "In which network that a router joins to this one is that address?", next=("whose",))
 MEMBERS = Table("br-int", 50, "members", "Does a rule let members of those groups pass?", next=("commit",))
 COMMIT = Table("br-int", 55, "commit", "Is its connection new, and where does it go on?", next=("l2", "output"))
 HEARD = Table("br-int", 58, "heard", "Does it say that a MAC is on another host now?")
 L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?",
-           next=("track", "output", "overlay", "moved", "holder", "ask", "flood", "entry", "route", "exit"), miss="open")
+           next=("track", "output", "overlay", "moved", "holder", "ask", "flood", "entry", "route", "exit", "yielded_to"),
+           miss="open")
 MOVED = Table("br-int", 61, "moved", "Out of which port was a MAC that moves announced last?", learned=True)
 HOLDER = Table("br-int", 62, "holder", "Which port that may hold that MAC is it for?", next=("track", "output", "overlay"))
 ASK = Table("br-int", 64, "ask", "Who may hold an address that we do not know?", next=("track", "output", "ask", "open"),
@@ -70,11 +72,15 @@ ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or 
               next=("l2", "returned", "route"))
 RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route"))
 ROUTE = Table("br-int", 94, "route", "Which way is its destination?", next=("whose", "l2", "route", "exit", "neighbour"))
-EXIT = Table("br-int", 96, "exit", "Under which address, and from which host, does it leave?", next=("l2", "uplink"))
+EXIT = Table("br-int", 96, "exit", "Has who sent it an address outside? Or from which host does it leave?",
+             next=("overlay", "snat", "uplink", "yielded_to"))
+SNAT = Table("br-int", 97, "snat", "Under which address does it leave, if this is the gateway still?", next=("overlay", "uplink"))
 UPLINK = Table("br-int", 98, "uplink", "Which is the next hop outside?", next=("whose", "neighbour"))
 NEIGHBOUR = Table("br-int", 100, "neighbour", "Which MAC has the next hop?", next=("l2", "next_hops", "resolved"))
 NEXT_HOPS = Table("br-int", 102, "next_hops", "Which MAC did a next hop outside say that it has?", learned=True)
 RESOLVED = Table("br-int", 104, "resolved", "Do we know it now, or is the agent to ask?", next=("l2",))
+
+YIELDED_TO = Table("br-int", 106, "yielded_to", "Has another host announced itself as this gateway?", learned=True)
 
 # br-tun: network numbers inside, VNIs outside.
 ORIGIN = Table("br-tun", 0, "origin", "From br-int, or from a VTEP that is a host of ours?", next=("arrive", "depart"))
@@ -87,11 +93,11 @@ VTEP = Table("br-tun", 62, "vtep", "From behind which VTEP was a MAC that moves 
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
 TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT, HEARD,
-          L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, ASKER, OUTPUT, ENTRY, RETURNED, ROUTE, EXIT, UPLINK, NEIGHBOUR, NEXT_HOPS,
-          RESOLVED, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
+          L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, ASKER, OUTPUT, ENTRY, RETURNED, ROUTE, EXIT, SNAT, UPLINK, NEIGHBOUR,
+          NEXT_HOPS, RESOLVED, YIELDED_TO, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
-             OF_ROUTER, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, CLAIMED_MAC, ADDRESS)
+             OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, CLAIMED_MAC, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"
@@ -99,7 +105,7 @@ METADATA, METADATA6 = "169.254.169.254", "fe80::a9fe:a9fe"  # where guests look 
 
 # Why a packet comes to the routers' door, in the upper 16 bits of its destination MAC (ovsagent/answers/routers.py says the
 # same). What is no less than 68 is the MTU that it would not fit.
-EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP = 1, 2, 3, 4
+EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP, TRANSLATE = 1, 2, 3, 4, 5
 
 # Conntrack zones: one in which nothing is ever remembered; those of ports are their ofports, 100 to 0x7fff; those of
 # routers their numbers and this.

@@ -10,6 +10,7 @@ from controller.features import (
     broadcast,
     dhcp,
     door,
+    floating_ip_flows,
     floating_ips,
     metadata,
     moving,
@@ -26,11 +27,13 @@ from controller.features import (
     routing,
     security_group_flows,
     security_groups,
+    snat,
     subnet_pools,
     subnets,
     tunnels,
 )
 
-__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "floating_ips", "metadata", "moving",
-           "neighbours", "networks", "next_hops", "port_security", "ports", "provider", "ra", "rbac", "router_addresses",
-           "routers", "routing", "security_group_flows", "security_groups", "subnet_pools", "subnets", "tunnels"]
+__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "floating_ip_flows", "floating_ips",
+           "metadata", "moving", "neighbours", "networks", "next_hops", "port_security", "ports", "provider", "ra", "rbac",
+           "router_addresses", "routers", "routing", "security_group_flows", "security_groups", "snat", "subnet_pools",
+           "subnets", "tunnels"]

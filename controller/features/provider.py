@@ -4,14 +4,15 @@ Whoever is on that wire is a neighbour: it hears what a guest says to everybody,
 that has them. What is for nobody that we know goes out to it, and what comes from it never goes back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from controller.crossing import TAGGED, said, tag, tagged, untag
-from controller.derive import Here, Net, derives, its_hosts, itself
+from controller.derive import Here, Net, derives, hosts_reaching, itself
 from controller.flow import (
     ARP,
     ARP_REQUEST,
+    ETH_SRC,
     IN_PORT,
     ND_NA,
     ND_NS,
@@ -24,7 +25,9 @@ from controller.flow import (
     output,
     pop_vlan,
     resubmit,
+    set_field,
 )
+from controller.outside import hosts_on_it
 from controller.pipeline import CLASSIFY, EXACT, FROM_WIRE, HEARD, L2, LOCAL, NETWORK, OVERLAY, OVERRIDE, SPECIAL, WIRE
 from controller.segments import wired
 
@@ -44,7 +47,7 @@ def inward(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     yield flow(OVERLAY, OVERRIDE, match(FROM_WIRE == 1))
 
 
-@derives("network", at=its_hosts)
+@derives("network", at=hosts_on_it)
 def outward(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What is for somebody elsewhere goes to the wire, not into a tunnel; where there is neither, it ends."""
     wire = here.ofport("br-int", "patch-ex")
@@ -54,16 +57,40 @@ def outward(network: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(OVERLAY, SPECIAL, match(NETWORK == network.number))
 
 
-@derives("network", at=its_hosts)
+@derives("network", at=hosts_on_it)
 def on_the_wire(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """The network's number inside, the provider's VLAN, or no tag, outside."""
+    if ends := _ends(network, here):
+        inside, outside = ends
+        vlan = network.segmentation_id
+        there = VLAN_TCI.masked(0x1000 | vlan, 0x1FFF) if vlan else VLAN_TCI == 0
+        yield flow(WIRE, EXACT, match(IN_PORT == inside, tagged(network.number)), *_retagged(network), output(outside))
+        yield flow(WIRE, EXACT, match(IN_PORT == outside, there), *(said if vlan else tag)(network.number), output(inside))
+
+
+def hosts_reaching_its_network(row: Any, net: Net) -> Iterable[str]:
+    return hosts_reaching(net, row.network_id)
+
+
+@derives("router_interface", at=hosts_reaching_its_network)
+def named_after_its_host(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """A router speaks from every host with one MAC, which switches out there would see in several places at once: so on a wire
+    it has another from each. (Nobody answers there: what guests send to a router never leaves their host.)"""
+    network, port = net.get("network", row.network_id), net.get("port", row.port_id)
+    ends = _ends(network, here)
+    if ends and port:
+        mac = 0x0E << 40 | int(here.agent.datapaths["br-ex"][4:14], 16)  # locally administered, and like no other host's
+        yield flow(WIRE, SPECIAL, match(IN_PORT == ends[0], tagged(network.number), ETH_SRC == port.mac_address),
+                   set_field(ETH_SRC, mac), *_retagged(network), output(ends[1]))
+
+
+def _ends(network: Any, here: Here) -> tuple[int, int] | None:
+    """The ports of br-ex that lead inside and outside, where both are there."""
     if not (wired(network) and network.admin_state_up):
-        return
+        return None
     inside, outside = here.ofport("br-ex", "patch-int"), here.ofport("br-ex", network.physical_network)
-    if not (inside and outside):
-        return
-    vlan = network.segmentation_id
-    there = VLAN_TCI.masked(0x1000 | vlan, 0x1FFF) if vlan else VLAN_TCI == 0
-    yield flow(WIRE, EXACT, match(IN_PORT == inside, tagged(network.number)), *(said(vlan) if vlan else (pop_vlan(),)),
-               output(outside))
-    yield flow(WIRE, EXACT, match(IN_PORT == outside, there), *(said if vlan else tag)(network.number), output(inside))
+    return (inside, outside) if inside and outside else None
+
+
+def _retagged(network: Any) -> tuple[bytes, ...]:
+    return said(network.segmentation_id) if network.segmentation_id else (pop_vlan(),)

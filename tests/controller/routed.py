@@ -51,7 +51,17 @@ BEYOND: State = (
     *interface("s", "red", "fa:16:3e:00:02:03", ("red4", "10.2.0.1")),
 )
 
-KINDS = ("router", "router_interface", "router_gateway")
+
+
+def floating(port: str | None, fixed: str, router: str = "r") -> State:
+    return (put("port", "f-outside", network_id="outside", mac_address="fa:16:3e:00:01:09", port_security_enabled=False,
+                security_groups=[], device_owner="network:floatingip", device_id="f",
+                fixed_ips=[{"subnet_id": "outside4", "ip_address": "203.0.113.30"}]),
+            put("floatingip", "f", project_id="demo", floating_network_id="outside", floating_ip_address="203.0.113.30",
+                floating_port_id="f-outside", port_id=port, fixed_ip_address=fixed, router_id=router))
+
+
+KINDS = ("router", "router_interface", "router_gateway", "floatingip")
 STATES: dict[str, State] = {
     "a router beside blue": (*GREEN, router()),
     "a router into blue": (router(), *INTO_BLUE),
@@ -65,6 +75,13 @@ STATES: dict[str, State] = {
     "a router that leads out": (*JOINED, *LEADING_OUT),
     "a router that leads out from h2": (*JOINED, *LEADING_OUT[:1], put(
         "router_gateway", "g-r", router_id="r", port_id="r-outside", network_id="outside", host="h2", successor="")),
+    "a router without SNAT": (*GREEN, router(enable_snat=False), *INTO_BLUE, *INTO_GREEN, *LEADING_OUT),
+    "a gateway that nobody holds": (*JOINED, *LEADING_OUT[:1], put(
+        "router_gateway", "g-r", router_id="r", port_id="r-outside", network_id="outside")),
+    "a floating IP where the gateway is": (*JOINED, *LEADING_OUT, *floating("port1", "10.0.0.11")),
+    "a floating IP elsewhere": (*JOINED, *LEADING_OUT, *floating("port5", "10.1.0.15")),
+    "a floating IP behind a router that is down": (
+        *GREEN, router(admin_state_up=False), *INTO_BLUE, *INTO_GREEN, *LEADING_OUT, *floating("port5", "10.1.0.15")),
     "two routers that lead to each other": (*GREEN, router(routes=[{"destination": "10.2.0.0/24", "nexthop": "10.1.0.2"}]),
                                             *INTO_BLUE, *INTO_GREEN, *BEYOND),
     "two routers that know nothing of each other": (*JOINED, *BEYOND),

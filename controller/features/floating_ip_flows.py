@@ -1,0 +1,139 @@
+"""Floating IPs on the wire: on the host of its port an address is answered for, and translated both ways, by flows alone.
+
+Nothing is remembered of a connection: it goes on whatever is restarted, and ends with the flows. Two kinds of packets flows
+cannot translate. Of *pieces* Open vSwitch 3.1 mends a checksum that only the first has, and so spoils the later ones: they go
+through conntrack, which puts them together. *ICMP errors* carry the packet that they are about: they go through the agent.
+(docs/decisions/0022-addresses-outside.md)
+"""
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Any, NamedTuple
+
+from controller.addresses import held, mac_number
+from controller.derive import Answer, Here, Net, answer, derives, itself, own_host
+from controller.flow import (
+    CONJ_ID,
+    ETH_DST,
+    ETH_SRC,
+    FRAGMENT,
+    ICMP,
+    ICMP_TYPE,
+    IP_TTL,
+    IPV4,
+    IPV4_DST,
+    IPV4_SRC,
+    Flow,
+    conjunction,
+    ct_nat,
+    flow,
+    goto,
+    larger,
+    load,
+    match,
+    move,
+    set_field,
+)
+from controller.inside import Interface, interfaces, outside, to_the_door
+from controller.outside import entering, zone
+from controller.pipeline import (
+    ENTRY,
+    EXACT,
+    EXIT,
+    EXPIRED,
+    KNOWN,
+    L2,
+    NETWORK,
+    OVERRIDE,
+    OWNED,
+    PEER_MAC,
+    ROUTE,
+    ROUTER,
+    SPECIAL,
+    TOO_LARGE,
+    TRANSLATE,
+    UPLINK,
+    WHOSE,
+)
+
+ERRORS = 3, 11, 12  # of ICMP: unreachable, time exceeded, parameter problem
+ABROAD = 1  # the number of a conjunction
+ETHERNET = 14  # bytes of a frame before its packet
+
+
+def home(floating: Any, net: Net) -> Any:
+    """The host of its port."""
+    port = net.get("port", floating.port_id)
+    return own_host(port, net) if port else ()
+
+
+@derives("agent", at=itself)
+def oddities(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What comes for a floating IP and is the agent's: before it is translated, since who sent it must know it again."""
+    if too_large := to_the_door(here, EXPIRED):
+        yield flow(ENTRY, OVERRIDE, match(TOO_LARGE == 1), move(PEER_MAC.of[0:16], ETH_DST[32:48]), *too_large[1:])
+    for ttl in (0, 1):
+        yield flow(ENTRY, OVERRIDE, match(IPV4, IP_TTL == ttl, TOO_LARGE == 0), *to_the_door(here, EXPIRED))
+    for kind in ERRORS:
+        yield flow(ENTRY, SPECIAL, match(ICMP, ICMP_TYPE == kind, OWNED == 1), *to_the_door(here, TRANSLATE))
+        yield flow(EXIT, OVERRIDE, match(ICMP, ICMP_TYPE == kind), conjunction(ABROAD, 1, 2))
+    yield flow(EXIT, OVERRIDE, match(CONJ_ID == ABROAD, IPV4), *to_the_door(here, TRANSLATE))
+
+
+class Place(NamedTuple):
+    """All about a floating IP that is in use here."""
+
+    address: str
+    prefix: int
+    """Of its subnet."""
+    mac: str
+    outside: Interface
+    inside: Interface
+    guest: Any
+
+
+def place(floating: Any, net: Net, here: Here) -> Place | None:
+    own, guest = net.get("port", floating.floating_port_id), net.get("port", floating.port_id)
+    way = outside(net, floating.router_id) if floating.router_id else None
+    inside = next((one for one in interfaces(net, floating.router_id) if one.network_id == guest.network_id), None)
+    if not (own and way and inside and guest.admin_state_up and here.vif(guest.id)):
+        return None
+    subnet = net.get("subnet", own.fixed_ips[0]["subnet_id"])
+    return Place(floating.floating_ip_address, ip_network(subnet.cidr).prefixlen, own.mac_address, way, inside, guest)
+
+
+@derives("floatingip", at=home)
+def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """All that a floating IP costs, on the one host that it is on."""
+    one = place(floating, net, here)
+    if one is None:
+        return
+    address, fixed, way, inside = one.address, floating.fixed_ip_address, one.outside, one.inside
+    router = ROUTER == way.router
+    # Owned: so ARP on the wire is answered here, and nowhere else.
+    yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(address)), load(KNOWN, 1), load(OWNED, 1),
+               load(PEER_MAC, mac_number(one.mac)))
+    sized = () if inside.mtu >= way.mtu else (
+        load(PEER_MAC.of[0:16], inside.mtu), larger(inside.mtu + ETHERNET, TOO_LARGE))
+    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == one.mac), *entering(way.router), load(OWNED, 1), *sized,
+               goto(ENTRY))
+    arrives = router, IPV4, IPV4_DST == address
+    yield flow(ENTRY, EXACT, match(*arrives), set_field(IPV4_DST, fixed), goto(ROUTE))
+    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), ct_nat(zone(way.router), ROUTE, destination=fixed))
+    abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network)
+    leaves = router, IPV4, IPV4_SRC == fixed
+    yield flow(EXIT, EXACT, match(*leaves), set_field(IPV4_SRC, address), *abroad, goto(UPLINK))
+    yield flow(EXIT, EXACT + 1, match(*leaves, FRAGMENT), *abroad, ct_nat(zone(way.router), UPLINK, source=address))
+    yield flow(EXIT, OVERRIDE, match(*leaves), conjunction(ABROAD, 0, 2))
+    yield flow(EXIT, EXACT, match(router, IPV4, IPV4_SRC == address), *abroad, goto(UPLINK))  # errors, from the agent
+
+
+@derives("floatingip", at=home)
+def words(floating: Any, net: Net, here: Here) -> Iterator[Answer]:
+    """What the agent must know: under which addresses to translate errors, as whom to say them, and what to announce."""
+    if one := place(floating, net, here):
+        yield answer("floating", floating.id, outside=one.outside.network, address=one.address, inside=one.inside.network,
+                     fixed=floating.fixed_ip_address, mac=one.inside.mac, zone=zone(one.outside.router))
+        yield answer("router", floating.floating_port_id, network=one.outside.network, mac=one.mac,
+                     addresses=[f"{one.address}/{one.prefix}"], next_hops=[])
+        yield answer("announce", floating.id, network=one.outside.network, mac=one.mac, addresses=[one.address])

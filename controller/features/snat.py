@@ -1,0 +1,252 @@
+"""The gateway of a router: who has no address of its own outside leaves under the router's, from one host.
+
+Only there something is remembered of connections (one conntrack zone a router). Source ports stay as they are, so that the
+next host that becomes the gateway goes on with connections that it never saw, once their guests say something.
+
+A gateway that no controller reaches any more may have a successor. It hears so from the wire: the successor's announcements
+teach its switch to be silent, and to send on to the successor what still comes here (docs/decisions/0022-addresses-outside.md).
+"""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from controller.addresses import held, laid, mac_number
+from controller.crossing import tagged, untag
+from controller.derive import Answer, Here, Net, answer, derives, hosts_of_router, itself
+from controller.flow import (
+    ARP_REQUEST,
+    ARP_SHA,
+    ARP_THA,
+    ETH_DST,
+    ETH_SRC,
+    ICMP,
+    ICMP_TYPE,
+    ICMPV6,
+    ICMPV6_TYPE,
+    IN_PORT,
+    IP_FRAG,
+    IP_TTL,
+    IPV4,
+    IPV4_DST,
+    IPV4_SRC,
+    IPV6,
+    IPV6_DST,
+    IPV6_SRC,
+    RPL,
+    TRK,
+    TUN_DST,
+    TUN_ID,
+    Flow,
+    Jump,
+    ct_nat,
+    ct_undo,
+    flow,
+    goto,
+    larger,
+    learn,
+    load,
+    match,
+    move,
+    output,
+    resubmit,
+    set_field,
+)
+from controller.inside import Interface, interfaces, outside
+from controller.outside import entering, exits, gateway_host, speaks_as, zone
+from controller.pipeline import (
+    CLAIMED_MAC,
+    CLASSIFY,
+    DEPART,
+    ENTRY,
+    EXACT,
+    EXIT,
+    FALLBACK,
+    FROM_OVERLAY,
+    FROM_WIRE,
+    KNOWN,
+    L2,
+    LOCAL,
+    NEIGHBOUR,
+    NETWORK,
+    OVERLAY,
+    OVERRIDE,
+    OWNED,
+    PEER_MAC,
+    RETURNED,
+    ROUTE,
+    ROUTER,
+    SNAT,
+    SPECIAL,
+    TOO_LARGE,
+    UPLINK,
+    WHOSE,
+    YIELDED,
+    YIELDED_TO,
+)
+
+HOPS = 64
+ECHO = {4: (ICMP, ICMP_TYPE, 8, 0, IPV4_SRC, IPV4_DST), 6: (ICMPV6, ICMPV6_TYPE, 128, 129, IPV6_SRC, IPV6_DST)}
+GENERATIONS = 256
+NEWER = 3  # generations behind its own by which a gateway knows a successor
+ETHERNET = 14  # bytes of a frame before its packet
+AGAIN = 10  # seconds from one announcement of a gateway to the next: who missed one hears another
+
+
+def spoken(generation: int) -> str:
+    """How an announcement says it: as the MAC that it is for, which nobody heeds."""
+    return f"02:00:00:00:00:{generation % GENERATIONS:02x}"
+
+
+def its_host(row: Any, net: Net) -> Iterable[str]:
+    return {gateway_host(net, row.router_id)} - {""}
+
+
+def its_exits(row: Any, net: Net) -> Iterable[str]:
+    return exits(net, row.router_id)
+
+
+def everywhere(row: Any, net: Net) -> Iterable[str]:
+    return hosts_of_router(net, row.router_id) if gateway_host(net, row.router_id) else ()
+
+
+def elsewhere(row: Any, net: Net) -> Iterable[str]:
+    return set(everywhere(row, net)) - {gateway_host(net, row.router_id)}
+
+
+def whether_yielded(way: Interface) -> tuple[bytes | Jump, ...]:
+    """The words that ask whether another host has announced itself as this gateway."""
+    return load(CLAIMED_MAC, mac_number(way.mac)), resubmit(YIELDED_TO)
+
+
+@derives("agent", at=itself)
+def replies(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What came back goes in; of all else that was for a router's own address only pings are answered."""
+    for table in (L2, ENTRY):
+        yield flow(table, OVERRIDE + 1, match(YIELDED == 1))
+    yield flow(RETURNED, EXACT, match(IPV4, TRK == 1, RPL == 1), goto(ROUTE))
+    yield flow(RETURNED, EXACT, match(ICMP, TRK == 1, RPL == 0, ICMP_TYPE == 8), goto(ROUTE))
+    yield flow(RETURNED, EXACT, match(ICMP, TRK == 1, RPL == 0, IP_FRAG == "later"), goto(ROUTE))
+
+
+@derives("router_gateway", at=its_host)
+def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What is said and asked outside about the router's own addresses."""
+    way = outside(net, row.router_id)
+    network = NETWORK == way.network
+    for address, _ in way.addresses:
+        yield flow(WHOSE, OVERRIDE, match(network, held(address)), load(KNOWN, 1), load(OWNED, 1),
+                   load(PEER_MAC, mac_number(way.mac)), *whether_yielded(way))
+    if door := here.ofport("br-int", "routers"):  # who has yielded says nothing in its name either
+        yield flow(CLASSIFY, SPECIAL, match(IN_PORT == door, tagged(way.network), ETH_SRC == way.mac), *untag(NETWORK.of),
+                   *whether_yielded(way), goto(L2))
+    for newer in range(1, NEWER + 1):
+        yield flow(LOCAL, OVERRIDE, match(network, FROM_WIRE == 1, ARP_REQUEST, ARP_SHA == way.mac,
+                                          ARP_THA == spoken(row.generation + newer)),
+                   learn(YIELDED_TO, EXACT, CLAIMED_MAC == mac_number(way.mac), load(YIELDED, 1), load(OWNED, 0)), goto(L2))
+
+
+@derives("router_gateway", at=its_host)
+def inward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """From outside: un-SNATed; without SNAT, and with IPv6, as it is."""
+    way, ways, own = outside(net, row.router_id), interfaces(net, row.router_id), speaks_as(net, row.router_id)
+    least = min((w.mtu for w in ways), default=way.mtu)
+    # To be said before it is translated: the error would else be about a packet that its sender does not know.
+    sized = () if least >= way.mtu or not own else (
+        load(PEER_MAC.of[0:16], least), larger(least + ETHERNET, TOO_LARGE))
+    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == way.mac), *entering(way.router), load(OWNED, 0), *sized,
+               *whether_yielded(way), goto(ENTRY))
+    router = ROUTER == way.router
+    if own:
+        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), ct_undo(zone(way.router), RETURNED))
+    else:
+        yield flow(ENTRY, FALLBACK, match(router, IPV4), goto(ROUTE))
+    yield flow(ENTRY, FALLBACK, match(router, IPV6), goto(ROUTE))
+
+
+@derives("router_gateway", at=everywhere)
+def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Pings of its own addresses: the answer goes back to where the question came from."""
+    way = outside(net, row.router_id)
+    for address, _ in way.addresses:
+        protocol, kind, request, reply, source, target = ECHO[6 if ":" in address else 4]
+        back = (move(source, target), set_field(source, address), load(IP_TTL, HOPS), move(ETH_SRC, PEER_MAC),
+                move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))
+        asked = (ROUTER == way.router) + (target == address)
+        yield flow(ROUTE, OVERRIDE + 2, match(protocol, kind == request, asked), set_field(kind, reply), *back)
+        yield flow(ROUTE, OVERRIDE + 2, match(protocol, IP_FRAG == "later", asked), *back)
+
+
+@derives("router_gateway", at=its_host)
+def outward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """From inside, of this host and of all others: under the router's address, or with IPv6 and without SNAT its own."""
+    way, ways, own = outside(net, row.router_id), interfaces(net, row.router_id), speaks_as(net, row.router_id)
+    router = ROUTER == way.router
+    for one in ways:
+        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == way.mac), *entering(way.router), goto(EXIT))
+    yield flow(EXIT, FALLBACK, match(router), *whether_yielded(way), goto(SNAT))
+    yield flow(SNAT, OVERRIDE, match(router, YIELDED == 1), set_field(ETH_DST, way.mac), load(FROM_OVERLAY, 0), resubmit(OVERLAY))
+    abroad = set_field(ETH_SRC, way.mac), load(NETWORK, way.network)
+    if own:
+        yield flow(SNAT, EXACT, match(router, IPV4), *abroad, ct_nat(zone(way.router), UPLINK, source=own))
+    yield flow(SNAT, FALLBACK, match(router), *abroad, goto(UPLINK))
+
+
+@derives("router_gateway", at=its_exits)
+def uplink(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """The next hop of what leaves: who has the address itself, that of a route, or the subnet's gateway."""
+    way, routes = outside(net, row.router_id), net.get("router", row.router_id).routes
+    router = ROUTER == way.router
+    subnets = net.where("subnet", network_id=way.network_id)
+    for subnet in subnets:
+        family, field = (IPV4, IPV4_DST) if subnet.ip_version == 4 else (IPV6, IPV6_DST)
+        yield flow(UPLINK, FALLBACK + 1 + ip_network(subnet.cidr).prefixlen, match(router, family, field == subnet.cidr),
+                   load(KNOWN, 0), *laid(field), resubmit(WHOSE), goto(NEIGHBOUR))
+    hops = {route["destination"]: route["nexthop"] for route in routes
+            if any(ip_address(route["nexthop"]) in ip_network(s.cidr) for s in subnets)}
+    own = {cidr for _, cidr in way.addresses}
+    for subnet in subnets:
+        if subnet.gateway_ip and subnet.cidr in own:
+            hops.setdefault("0.0.0.0/0" if subnet.ip_version == 4 else "::/0", subnet.gateway_ip)
+    for destination, hop in hops.items():
+        prefix = ip_network(destination)
+        family, field = (IPV4, IPV4_DST) if prefix.version == 4 else (IPV6, IPV6_DST)
+        terms = field == destination if prefix.prefixlen else ()
+        yield flow(UPLINK, FALLBACK + prefix.prefixlen, match(router, family, terms), load(KNOWN, 0), *asked(hop),
+                   resubmit(WHOSE), goto(NEIGHBOUR))
+
+
+def asked(address: str) -> tuple[bytes, ...]:
+    """The words that lay this address into the register."""
+    return tuple(load(term.of, term.value) for term in held(address))
+
+
+@derives("router_gateway", at=elsewhere)
+def towards(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """On all other hosts: by the guest's own network to the host of the gateway."""
+    way = outside(net, row.router_id)
+    yield flow(EXIT, FALLBACK, match(ROUTER == way.router), set_field(ETH_DST, way.mac), load(FROM_OVERLAY, 0),
+               resubmit(OVERLAY))
+
+
+@derives("router_gateway", at=everywhere)
+def crossing(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Its host, by tunnel; on that host its successor's, for as long as nobody says more."""
+    way = outside(net, row.router_id)
+    host = gateway_host(net, row.router_id)
+    peer = Here(row.successor if host == here.id else host, net).agent
+    for one in interfaces(net, row.router_id):
+        network = net.get("network", one.network_id)
+        tunnel = here.ofport("br-tun", network.network_type)
+        if tunnel and peer and peer.tunnel_ip:
+            yield flow(DEPART, EXACT, match(NETWORK == one.network, ETH_DST == way.mac),
+                       set_field(TUN_ID, network.segmentation_id), set_field(TUN_DST, peer.tunnel_ip), output(tunnel))
+
+
+@derives("router_gateway", at=its_host)
+def words(row: Any, net: Net, here: Here) -> Iterator[Answer]:
+    """What the agent announces, with its generation; and whose sessions end, when this is here no more or another address."""
+    way = outside(net, row.router_id)
+    yield answer("announce", row.id, network=way.network, mac=way.mac, addresses=[a for a, _ in way.addresses],
+                 word=spoken(row.generation), every=AGAIN)
+    yield answer("translator", row.id, zone=zone(way.router), address=speaks_as(net, row.router_id))

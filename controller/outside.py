@@ -1,0 +1,73 @@
+"""The way out of routers: which host holds it, under which address it is spoken there, and where else packets leave."""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+from typing import Any
+
+from controller.derive import Net, agent_of, gathered, hosts_reaching, remembered
+from controller.flow import IN_PORT, load
+from controller.inside import outside
+from controller.pipeline import FROM_OVERLAY, FROM_WIRE, MEASURED, ROUTER, ROUTERS_ZONES, TOO_LARGE
+
+
+def zone(router: int) -> int:
+    """Of conntrack, by the router's number."""
+    return ROUTERS_ZONES | router
+
+
+@remembered
+def gateway_host(net: Net, router_id: str) -> str:
+    """Where its gateway is; empty while it is nowhere."""
+    hosts = net.values("router_gateway", "host", router_id=router_id)
+    return next((host for host in hosts if host and agent_of(net, host)), "") if outside(net, router_id) else ""
+
+
+@remembered
+def speaks_as(net: Net, router_id: str) -> str:
+    """The address that guests without one of their own have outside; empty where they keep theirs."""
+    router, way = net.get("router", router_id), outside(net, router_id)
+    fours = (a for a, _ in way.addresses if ip_address(a).version == 4) if way and router.enable_snat else ()
+    return next(iter(fours), "")
+
+
+@gathered("floatingip")
+def floating_hosts(net: Net, floating: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """The hosts of a router's floating IPs: those of their ports."""
+    port = net.get("port", floating.port_id)
+    if port and agent_of(net, port.binding_host_id):
+        yield (floating.router_id,), port.binding_host_id
+
+
+@remembered
+def exits(net: Net, router_id: str) -> frozenset[str]:
+    """The hosts from which what it routes leaves: its gateway's, and those of its floating IPs."""
+    host = gateway_host(net, router_id)
+    return floating_hosts(net, router_id) | ({host} if host else set()) if outside(net, router_id) else frozenset()
+
+
+@gathered("router_gateway")
+def _gateway_hosts(net: Net, row: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """The hosts by which routers leave to a network, and those by which they would next."""
+    for host in dict.fromkeys((row.host, row.successor)):
+        if host and agent_of(net, host):
+            yield (row.network_id,), host
+
+
+@gathered("floatingip")
+def _floating_hosts(net: Net, floating: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    port = net.get("port", floating.port_id)
+    if port and agent_of(net, port.binding_host_id):
+        yield (floating.floating_network_id,), port.binding_host_id
+
+
+def hosts_on_it(network: Any, net: Net) -> Iterable[str]:
+    """Of a network: the hosts with ports on it, those that route to it, and those from which routers lead out by it."""
+    outer = _gateway_hosts(net, network.id) | _floating_hosts(net, network.id) if network.external else frozenset()
+    return hosts_reaching(net, network.id) | outer
+
+
+def entering(router: int) -> tuple[bytes, ...]:
+    """The words of table l2 for what is addressed to a router: from here on it is nobody's copy, and may go back to where it
+    came from."""
+    return (load(ROUTER, router), load(FROM_OVERLAY, 0), load(FROM_WIRE, 0), load(MEASURED, 0), load(TOO_LARGE, 0),
+            load(IN_PORT[0:16], 0))
