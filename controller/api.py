@@ -5,7 +5,7 @@ from typing import Any
 import flask
 
 import controller.features  # noqa: F401 - the nouns that it serves
-from controller import availability, quotas
+from controller import availability, quotas, topologies
 from unryu.auth import Tokens
 from unryu.db import Database
 from unryu.errors import Fault
@@ -71,6 +71,7 @@ def application(database: Database, tokens: Tokens) -> Any:
     api = Api("network", DIALECT, database, tokens)
     quotas.routes(api)
     availability.routes(api)
+    topologies.routes(api)
     extensions = {
         alias: {"alias": alias, "name": text, "description": text, "updated": "2026-11-21T00:00:00-00:00", "links": []}
         for alias, text in EXTENSIONS.items()

@@ -1,4 +1,4 @@
-"""What is there to be had: addresses of networks, availability zones, and a topology made by itself (not yet)."""
+"""What is there to be had: addresses of networks, availability zones."""
 
 from ipaddress import ip_address
 from typing import Any
@@ -7,7 +7,7 @@ import flask
 
 from controller.zones import ZONE
 from unryu.db import Tx
-from unryu.errors import BadRequest, Conflict, Forbidden
+from unryu.errors import BadRequest, Forbidden
 from unryu.resource import nouns
 from unryu.rest import Api, Asked, described
 from unryu.sentences import not_found
@@ -64,29 +64,6 @@ def routes(api: Api) -> None:
         zone = {"name": ZONE, "resource": "network", "state": "available" if alive else "unavailable"}
         fits = all(zone[name] in values for name, values in asked.items())
         return {"availability_zones": [_only(zone, fields)] if fits else []}
-
-    topology = f"{prefix}/auto-allocated-topology/<project_id>"
-
-    @api.app.get(topology)
-    @described("Give a project a network that is connected to the outside, or (`fields=dry-run`) say whether that could be done.",
-               query={"fields": [str]}, faults=(409,),
-               answers={200: {"auto_allocated_topology": {"id": str, "project_id": str, "tenant_id": str}}})
-    def show_auto_allocated_topology(project_id: str) -> Any:
-        _own_project(project_id)
-        with api.database.reading() as tx:
-            pools = tx.where("subnetpool", is_default=True)
-        missing = ["no default external network, and no router to reach it by"] + ([] if pools else ["no default subnet pool"])
-        raise Conflict(f"Deployment error: there is {', and '.join(missing)}.", "AutoAllocationFailure")
-
-    @api.app.delete(topology)
-    @described("Take a project's topology away.", answers={204: None})
-    def delete_auto_allocated_topology(project_id: str) -> Any:
-        _own_project(project_id)
-        return "", 204  # none was made
-
-    def _own_project(project_id: str) -> None:
-        if not (api.context.is_admin or project_id in ("None", api.context.project_id)):
-            raise Forbidden("Only an administrator may do that for another project.", "NotAuthorized")
 
 
 def _availabilities(tx: Tx, networks: list[Any], versions: list[str]) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ def _provide(cloud: Cloud) -> None:
     network, name = api.Network(cloud), internet.NAME
     found = network.get(f"networks?name={name}&router:external=true")["networks"]  # made by who was killed before the note
     made = found[0] if found else network.post("networks", {"network": {
-        "name": name, "router:external": True, "provider:network_type": "flat",
+        "name": name, "router:external": True, "is_default": True, "provider:network_type": "flat",
         "provider:physical_network": internet.PHYSICAL}})["network"]
     if not made["subnets"]:
         network.post("subnets", {"subnets": [{

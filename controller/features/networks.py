@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from controller.allocate import NETWORK_NUMBERS, free_number
 from controller.segments import TYPES, segment, usual_mtu
 from controller.zones import ZONE, zone_hints
-from unryu.errors import Conflict
+from unryu.errors import BadRequest, Conflict
 from unryu.resource import Resource, field, one_of, says
 from unryu.scope import granted
 
@@ -33,6 +33,8 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
     shared: bool = field(False, put=True, admin=True, inert=True)
     external: bool = field(False, put=True, wire="router:external", admin=True)
     """May routers lead out by it? Then everybody sees it."""
+    is_default: bool = field(False, put=True, admin=True, inert=True)
+    """Of the external ones, the one that a topology made by itself leads out by."""
     mtu: int = field(0, put=True, check=mtu)
     port_security_enabled: bool = field(True, put=True, inert=True)
     """Of its ports, unless they say otherwise."""
@@ -47,6 +49,7 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         number = int(tx.allocate("network number", self.id, free_number(NETWORK_NUMBERS, "network number")))
+        self._check_default(tx)
         return self.replace(**segment(tx, self), number=number, mtu=self.mtu or usual_mtu(self.network_type))
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
@@ -56,7 +59,23 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
         if before.external and not self.external and tx.where("port", network_id=self.id, device_owner=GIVEN_OUT):
             raise Conflict(f"External network {self.id} cannot be updated to be made non-external, since it has existing gateway "
                            f"ports.", "ExternalNetworkInUse")
+        self = self.replace(is_default=self.is_default and (self.external or not before.external))
+        self._check_default(tx)
         return self
+
+    def _check_default(self, tx: "Tx") -> None:
+        if not self.is_default:
+            return
+        if not self.external:
+            raise BadRequest(f"Network {self.id} is not external: it cannot be the default one of those.")
+        tx.serialize("default external network")
+        for other in tx.where("network", is_default=True):
+            if other.id != self.id:
+                raise Conflict(f"A default external network already exists: {other.id}.", "DefaultExternalNetworkExists")
+
+    def open_to(self, tx: "Tx", context: "Context") -> bool:
+        """May the caller's project have ports on it? To be seen for being external is not enough."""
+        return context.owns(self) or self.shared or bool(granted(tx, type(self), [self.id], context, "shared"))
 
     def external_to(self, tx: "Tx", context: "Context") -> bool:
         """May routers of the caller's project lead out by it?"""

@@ -17,6 +17,7 @@ from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, POLICY, SPO
 from controller.policy import policy_of, towards
 from unryu.errors import BadRequest, Conflict, Forbidden
 from unryu.resource import UNSET, Resource, field, pointing_at
+from unryu.scope import seen
 
 if TYPE_CHECKING:
     from unryu.auth import Context
@@ -118,6 +119,9 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         # Whoever deletes the network or one of its subnets waits for us, or we find it gone.
         network = tx.lock("network", self.network_id, shared=True)
+        if not network.open_to(tx, context):
+            seen(tx, "network", network.id, context)  # it is not any more, where a grant has just gone
+            raise Forbidden(f"Project {context.project_id} not allowed to create port on this network.", "PolicyNotAuthorized")
         # What serves a network (`network:…`) is trusted, unless it is said otherwise.
         usual = network.port_security_enabled and not self.device_owner.startswith("network:")
         secured = usual if self.port_security_enabled is UNSET else self.port_security_enabled

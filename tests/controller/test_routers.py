@@ -294,3 +294,12 @@ def test_the_picture_has_it_all(api: Api, router: str, internet: str) -> None:
     assert (gateway.network_id, gateway.host, gateway.generation) == (internet, "", 0)
     [interface] = picture.where("router_interface", network_id=joined["network_id"])
     assert interface.port_id == joined["port_id"] and 0 < picture.get("router", router).number < 0x8000
+
+
+def test_an_external_network_is_for_routers_not_for_guests(api: Api, internet: str) -> None:
+    body = {"port": {"network_id": internet}}
+    assert api.refused(403, "not allowed to create port", "POST", "/ports", body)["type"] == "PolicyNotAuthorized"
+    api.make("port", ADMIN, network_id=internet)
+    grant: Json = {"object_type": "network", "object_id": internet, "action": "access_as_shared", "target_tenant": "demo"}
+    api.make("rbac_policy", ADMIN, **grant)
+    api.make("port", network_id=internet)

@@ -346,11 +346,3 @@ def test_addresses_to_be_had(api: Api, network: str) -> None:
     api.refused(404, "could not be found", "GET", "/network-ip-availabilities/no-such", token=ADMIN)
     api.refused(400, "4 or 6", "GET", "/network-ip-availabilities?ip_version=5", token=ADMIN)
     api.refused(400, "filtered by", "GET", "/network-ip-availabilities?colour=blue", token=ADMIN)
-
-
-def test_a_topology_made_by_itself_is_refused_in_a_sentence(api: Api) -> None:
-    for path in ("demo", "None", "demo?fields=dry-run"):
-        fault = api.refused(409, "no default external network", "GET", f"/auto-allocated-topology/{path}")
-        assert fault["type"] == "AutoAllocationFailure"
-    api.refused(403, "another project", "GET", "/auto-allocated-topology/alt")
-    assert api("DELETE", "/auto-allocated-topology/demo").status_code == 204
