@@ -34,13 +34,7 @@ from controller.features import (
     tunnels,
 )
 
-<<<<<<< HEAD
-__all__ = ["address_groups", "address_scopes", "agents", "broadcast", "dhcp", "door", "floating_ip_flows", "floating_ips",
-           "metadata", "moving", "neighbours", "networks", "next_hops", "port_security", "ports", "provider", "ra", "rbac",
-           "router_addresses", "routers", "routing", "security_group_flows", "security_groups", "snat", "subnet_pools",
-=======
 __all__ = ["address_groups", "address_scopes", "agents", "auto_allocated_topologies", "broadcast", "dhcp", "door",
-           "floating_ips", "metadata", "moving", "neighbours", "networks", "next_hops", "port_security", "ports", "provider",
-           "ra", "rbac", "router_addresses", "routers", "routing", "security_group_flows", "security_groups", "subnet_pools",
->>>>>>> 8d1e3b6 (wip)
-           "subnets", "tunnels"]
+           "floating_ip_flows", "floating_ips", "metadata", "moving", "neighbours", "networks", "next_hops", "port_security",
+           "ports", "provider", "ra", "rbac", "router_addresses", "routers", "routing", "security_group_flows",
+           "security_groups", "snat", "subnet_pools", "subnets", "tunnels"]
