@@ -83,12 +83,15 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def wire(bed: Bed) -> Iterator[Wire]:
-    """Guests on both hosts, straight on the internet."""
+    """Guests on both hosts, straight on the internet: which is for routers only, unless it is shared with them."""
     internet = next(bed.admin.networks(name="internet"))
+    grant = bed.admin.create_rbac_policy(object_type="network", object_id=internet.id, action="access_as_shared",
+                                         target_project_id=bed.cloud.connect().current_project_id)
     near, far = (bed.guest(f"wire-{host}", internet, host) for host in HOSTS)
     namespace = f"{bed.cloud.namespace('h1').partition('-')[0]}-internet"
     yield Wire(bed, near, far, Guest("internet", namespace, "", "02:00:5e:00:53:01", ROUTER, ROUTER6, device="br0"))
     bed.remove(near, far)
+    bed.admin.delete_rbac_policy(grant)
 
 
 def test_guests_reach_the_internet_and_are_reached(wire: Wire) -> None:
