@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from controller.crossing import TAGGED, said, tag, tagged, untag
-from controller.derive import Here, Net, derives, hosts_reaching, hosts_reaching_network, itself
+from controller.derive import Here, Net, derives, hosts_reaching, itself
 from controller.flow import (
     ARP,
     ARP_REQUEST,
@@ -27,6 +27,7 @@ from controller.flow import (
     resubmit,
     set_field,
 )
+from controller.outside import hosts_on_it
 from controller.pipeline import CLASSIFY, EXACT, FROM_WIRE, HEARD, L2, LOCAL, NETWORK, OVERLAY, OVERRIDE, SPECIAL, WIRE
 from controller.segments import wired
 
@@ -46,7 +47,7 @@ def inward(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     yield flow(OVERLAY, OVERRIDE, match(FROM_WIRE == 1))
 
 
-@derives("network", at=hosts_reaching_network)
+@derives("network", at=hosts_on_it)
 def outward(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What is for somebody elsewhere goes to the wire, not into a tunnel; where there is neither, it ends."""
     wire = here.ofport("br-int", "patch-ex")
@@ -56,7 +57,7 @@ def outward(network: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(OVERLAY, SPECIAL, match(NETWORK == network.number))
 
 
-@derives("network", at=hosts_reaching_network)
+@derives("network", at=hosts_on_it)
 def on_the_wire(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """The network's number inside, the provider's VLAN, or no tag, outside."""
     if ends := _ends(network, here):

@@ -10,7 +10,7 @@ from controller.derive import Engine, Here, Net, catalogue, derives, itself, rec
 from controller.explain.describe import PAGE, page, sample
 from controller.flow import flow, match, output
 from controller.picture import Picture
-from controller.pipeline import L2, OUTPUT, TABLES, TRACK, WHOSE
+from controller.pipeline import L2, OUTPUT, OVERLAY, TABLES, TRACK, WHOSE
 from controller.policy import behind, members
 from tests.controller import routed, wired
 from unryu.resource import nouns
@@ -22,8 +22,8 @@ def test_the_pipelines_page_is_fresh() -> None:
     assert PAGE.read_text() == page(), "run: python -m controller.explain.describe"
 
 
-ASKED_AGAIN = (TRACK, WHOSE, L2)
-"""By resubmit: once for each port that it is for; as a subroutine; on the network that a router puts it on."""
+ASKED_AGAIN = (TRACK, WHOSE, L2, OVERLAY)
+"""By resubmit: once for each port that it is for; as a subroutine; on the network that a router puts it on; to its gateway."""
 
 
 def test_every_edge_leads_forward_to_a_table() -> None:
