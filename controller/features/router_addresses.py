@@ -1,7 +1,7 @@
 """The addresses of routers: answered for by ARP and neighbour discovery, and pinged, by flows of the asker's own host.
 
-An echo goes back to the MAC that it came from, whatever the routes say, so one flow for each address is enough; the
-later pieces of a large one are turned around likewise. Whatever else is sent to a router it does not serve, and says so.
+An echo goes back to the MAC that it came from, whatever the routes say, so one flow for each address is enough. Whatever
+else is sent to a router it does not serve, and its agent says so; there, too, a large ping is turned around, piece by piece.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,6 @@ from controller.flow import (
     ICMP_TYPE,
     ICMPV6,
     ICMPV6_TYPE,
-    IP_FRAG,
     IP_TTL,
     IPV4,
     IPV4_DST,
@@ -110,10 +109,9 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
         # A link-local address is one on every network of the router: it may have the same MAC on several.
         asked = (ROUTER == one.router) + (destination == address) + (
             () if address in addresses else NETWORK == one.network)
-        back = (move(source, destination), set_field(source, address), load(IP_TTL, HOPS), move(ETH_SRC, PEER_MAC),
-                move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))
-        yield flow(ROUTE, OVERRIDE + 2, match(protocol, kind == request, asked), set_field(kind, reply), *back)
-        yield flow(ROUTE, OVERRIDE + 2, match(protocol, IP_FRAG == "later", asked), *back)
+        yield flow(ROUTE, OVERRIDE + 2, match(protocol, kind == request, asked), set_field(kind, reply),
+                   move(source, destination), set_field(source, address), load(IP_TTL, HOPS), move(ETH_SRC, PEER_MAC),
+                   move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))
         if address in addresses:
             yield flow(ROUTE, OVERRIDE + 1, match(IPV6 if ":" in address else IPV4, asked), *to_the_door(here, NOT_SERVED))
 

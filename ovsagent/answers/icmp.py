@@ -73,12 +73,15 @@ def may_be_cut(packet: bytes) -> bool:
 
 
 def pieces(packet: bytes, mtu: int) -> list[bytes]:
-    """An IPv4 packet, or a piece of one, in pieces that fit (RFC 791, 3.2). Its options stay with the first."""
+    """An IPv4 packet, or a piece of one, in pieces that fit (RFC 791, 3.2), of one size, since conntrack drops small ones. Its
+    options stay with the first."""
     length = (packet[0] & 15) * 4
     (flags,) = struct.unpack_from(">H", packet, 6)
     body, offset, header, found = packet[length:], flags & 0x1FFF, packet[:length], []
+    most = (mtu - length) // 8 * 8
+    even = (len(body) // -(-len(body) // most) + 7) // 8 * 8
     while body:
-        room = (mtu - len(header)) // 8 * 8 if len(header) + len(body) > mtu else len(body)
+        room = min(most, even) if length + len(body) > mtu else len(body)
         more = flags & 0x2000 or (0x2000 if room < len(body) else 0)
         head = bytes([0x40 | len(header) // 4]) + header[1:2] + struct.pack(">H", len(header) + min(room, len(body)))
         head += header[4:6] + struct.pack(">H", more | offset) + header[8:10] + bytes(2) + header[12:]
@@ -88,18 +91,23 @@ def pieces(packet: bytes, mtu: int) -> list[bytes]:
 
 
 def echo(packet: bytes) -> bytes | None:
-    """The first piece of a large ping, turned around: flows turn its later ones, but cannot see what this one asks."""
+    """A piece of a large ping, turned around. Flows turn whole ones; but a switch sees no more in a piece than that it is
+    one, and lets all of them go the way of the one that came last."""
     four = packet[0] >> 4 == 4
     at, asked = ((packet[0] & 15) * 4, packet[9] == ICMP) if four else (48, packet[6] == FRAGMENT and packet[40] == ICMPV6)
     flags = struct.unpack_from(">H", packet, 6 if four else 42)[0]
-    first = flags & 0x3FFF == 0x2000 if four else flags & 0xFFF9 == 1
+    offset, more = (flags & 0x1FFF, flags & 0x2000) if four else (flags >> 3, flags & 1)
     request, reply = (8, 0) if four else (128, 129)
-    if not (asked and first and len(packet) >= at + 8 and packet[at] == request):
+    if not asked or not (offset or more) or not offset and packet[at] != request:
         return None
-    total = struct.unpack_from(">H", packet, at + 2)[0] + (request - reply << 8)
-    total = total % 0xFFFF if total >= 0 else total + 0xFFFF
-    turned = bytes([reply]) + packet[at + 1:at + 2] + struct.pack(">H", total) + packet[at + 4:]
+    body = packet[at:] if offset else bytes([reply]) + packet[at + 1:at + 2] + _less(packet[at + 2:at + 4], reply - request << 8
+                                                                                    ) + packet[at + 4:]
     if not four:
-        return packet[:7] + b"\x40" + recipient(packet) + sender(packet) + packet[40:48] + turned
+        return packet[:7] + b"\x40" + recipient(packet) + sender(packet) + packet[40:48] + body
     header = packet[:8] + b"\x40\1" + bytes(2) + recipient(packet) + sender(packet) + packet[20:at]
-    return header[:10] + checksum(header) + header[12:] + turned
+    return header[:10] + checksum(header) + header[12:] + body
+
+
+def _less(checksum: bytes, more: int) -> bytes:
+    """The checksum of what has become so much more (RFC 1624)."""
+    return ((int.from_bytes(checksum, "big") - more) % 0xFFFF).to_bytes(2, "big")

@@ -136,26 +136,29 @@ def test_pieces_of_pieces() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"abcdefg" * 180, b"\0" * 1400, b"\xff" * 1400])
-def test_the_first_piece_of_a_large_ping_is_turned_around(door: tuple[routers.Routers, Said], payload: bytes) -> None:
+def test_pieces_of_a_large_ping_are_turned_around(door: tuple[routers.Routers, Said], payload: bytes) -> None:
     """With the checksum of the whole, which is not here."""
     desk, said = door
     asked4 = b"\x08\0" + bytes(2) + b"\0\1\0\1" + payload
-    first = pieces(ip4(FOUR[0], address4("10.0.0.1"), 1, asked4[:2] + checksum(asked4) + asked4[4:]), 1000)[0]
-    desk.heard(came(routers.NOT_SERVED, first), 7, 0.0)
-    turned, _, body = ipv4.ipv4.parser(said[0][0][14:])
-    whole4 = body + asked4[len(body):]
-    assert (turned.src, turned.dst, turned.ttl, turned.flags, body[0]) == ("10.0.0.1", "10.0.0.5", 64, 1, 0)
-    assert checksum(whole4) == checksum(said[0][0][14:34]) == b"\0\0"
+    cut = pieces(ip4(FOUR[0], address4("10.0.0.1"), 1, asked4[:2] + checksum(asked4) + asked4[4:]), 1000)
+    for piece in cut:
+        desk.heard(came(routers.NOT_SERVED, piece), 7, 0.0)
+    turned, _, _ = ipv4.ipv4.parser(said[0][0][14:])
+    whole4 = together([frame[14:] for frame, _ in said], 1000)
+    assert (turned.src, turned.dst, turned.ttl, whole4[0]) == ("10.0.0.1", "10.0.0.5", 64, 0)
+    assert checksum(whole4) == b"\0\0" and whole4[4:] == asked4[4:]
+    said.clear()
     echo6 = ip6(SIX[0], address6("fd00::1"), 58, b"\x80\0" + bytes(2) + b"\0\1\0\1" + payload, 2)
-    piece = echo6[:6] + b"\x2c" + echo6[7:40] + bytes([58, 0, 0, 1]) + bytes(4) + echo6[40:840]
-    piece = piece[:4] + struct.pack(">H", len(piece) - 40) + piece[6:]
-    desk.heard(came(routers.NOT_SERVED, piece), 7, 0.0)
-    turned6 = said[1][0][14:]
-    back = turned6[48:] + echo6[840:]
+    for offset, part in ((1, echo6[40:840]), (800, echo6[840:])):
+        piece = echo6[:4] + struct.pack(">H", len(part) + 8) + b"\x2c" + echo6[7:40] + struct.pack(">BxHI", 58, offset, 7) + part
+        desk.heard(came(routers.NOT_SERVED, piece), 7, 0.0)
+    turned6 = said[0][0][14:]
+    back = turned6[48:] + said[1][0][14 + 48:]
     assert (turned6[7], turned6[8:24], turned6[24:40], turned6[48]) == (64, address6("fd00::1"), SIX[0], 129)
     assert checksum(turned6[8:40] + struct.pack(">II", len(back), 58) + back) == b"\0\0"
-    desk.heard(came(routers.NOT_SERVED, first[:20] + b"\0" + first[21:]), 7, 0.0)
-    assert len(said) == 3 and Packet(said[2][0]).get_protocol(icmp.icmp).type == 3, "what is no question is not turned"
+    said.clear()
+    desk.heard(came(routers.NOT_SERVED, cut[0][:20] + b"\0" + cut[0][21:]), 7, 0.0)
+    assert Packet(said[0][0]).get_protocol(icmp.icmp).type == 3, "what is no question is not turned"
 
 
 def waiting(packet: bytes, end: str) -> bytes:
