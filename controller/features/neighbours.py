@@ -9,7 +9,7 @@ from typing import Any
 
 from controller.addresses import held, laid, mac_number
 from controller.crossing import tag
-from controller.derive import Here, Net, derives, hosts_reaching_it, itself, own_host
+from controller.derive import Answer, Here, Net, answer, derives, hosts_reaching_it, itself, own_host
 from controller.flow import (
     ARP,
     ARP_OP,
@@ -66,6 +66,7 @@ from controller.segments import wired
 ADVERTISEMENT = 136  # RFC 4861, 4.4
 SOLICITED_OVERRIDE = 0x60000000
 TARGET_LINK_LAYER = 2  # option type; the solicitation had 1, the source's
+TRIED = 3  # seconds after which a guest has found out that its new address is nobody's
 GRATUITOUS = 1  # the number of a conjunction
 
 # fe80::/64 with a MAC in it (RFC 4291, appendix A): ff:fe in the middle, one bit turned over, no group's MAC.
@@ -136,6 +137,19 @@ def ownership(port: Any, net: Net, here: Here) -> Iterator[Flow]:
         for ip in (fixed["ip_address"] for fixed in port.fixed_ips):
             yield flow(WHOSE, OVERRIDE + 1, match(NETWORK == network.number, FROM_WIRE == 1, held(ip)),
                        *_said(net, port, ip), load(OWNED, 1))
+
+
+@derives("port", at=own_host)
+def news(port: Any, net: Net, here: Here) -> Iterator[Answer]:
+    """Announced when it is plugged: the address may have been another's a moment ago, whose MAC its neighbours still have.
+    Of IPv6 later, since who just tries whether an address is free would take the announcement for an objection."""
+    network = net.get("network", port.network_id)
+    if not (port.admin_state_up and network.admin_state_up and here.vif(port.id)):
+        return
+    addresses = [fixed["ip_address"] for fixed in port.fixed_ips]
+    for part, sign, after in (("", ".", 0), ("six", ":", TRIED)):
+        if mine := [address for address in addresses if sign in address]:
+            yield answer("announce", port.id, part, network=network.number, mac=port.mac_address, addresses=mine, after=after)
 
 
 def _said(net: Net, port: Any, ip: str) -> list[bytes]:

@@ -38,7 +38,6 @@ from controller.flow import (
     TUN_DST,
     TUN_ID,
     Flow,
-    Jump,
     ct_nat,
     ct_undo,
     flow,
@@ -52,8 +51,8 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import Interface, interfaces, outside
-from controller.outside import entering, exits, gateway_host, speaks_as, zone
+from controller.inside import interfaces, outside
+from controller.outside import entering, exits, gateway_host, speaks_as, whether_yielded, zone
 from controller.pipeline import (
     CLAIMED_MAC,
     CLASSIFY,
@@ -112,11 +111,6 @@ def everywhere(row: Any, net: Net) -> Iterable[str]:
 
 def elsewhere(row: Any, net: Net) -> Iterable[str]:
     return set(everywhere(row, net)) - {gateway_host(net, row.router_id)}
-
-
-def whether_yielded(way: Interface) -> tuple[bytes | Jump, ...]:
-    """The words that ask whether another host has announced itself as this gateway."""
-    return load(CLAIMED_MAC, mac_number(way.mac)), resubmit(YIELDED_TO)
 
 
 @derives("agent", at=itself)

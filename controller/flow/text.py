@@ -217,7 +217,8 @@ def _ct(action: bytes, tables: dict[int, str]) -> str:
     nat = action[24:]
     if len(nat) >= 16:  # in the forms that our own words have
         flags, ranges = unpack_from(">HH", nat, 12)
-        words.append(f"nat({'src' if flags == 1 else 'dst'}={IP.text(int.from_bytes(nat[16:20], 'big'))})" if ranges else "nat")
+        of, port = "src" if flags == 1 else "dst", f":{int.from_bytes(nat[20:22], 'big')}" if ranges & 16 else ""
+        words.append(f"nat({of}={IP.text(int.from_bytes(nat[16:20], 'big'))}{port})" if ranges else "nat")
     return f"ct({','.join(words)})"
 
 

@@ -30,7 +30,7 @@ _PUSH_VLAN = Struct(">HHH2x").pack
 _POP_VLAN = Struct(">HH4x").pack
 _RESUBMIT = Struct(">HHIHHB3x").pack
 _CT = Struct(">HHIHHIHB5x").pack
-_NAT = Struct(">HHIH2xHH4s4x").pack
+_NAT = Struct(">HHIH2xHH4sH2x").pack
 _LEARN = Struct(">HHIHHHHQHB5x").pack
 _LEARN_TO = Struct(">IH").pack
 _LOADED = Struct(">10xHIQ").unpack
@@ -190,18 +190,19 @@ def ct_commit(zone: int | Bits) -> bytes:
     return _ct(1, zone, 0xFF)
 
 
-def ct_nat(zone: int, table: Table, source: str = "", destination: str = "") -> Jump:
+def ct_nat(zone: int, table: Table, source: str = "", destination: str = "", port: int = 0) -> Jump:
     """Have conntrack put this IPv4 address in the place of the source or destination, remember that, and go on in that
-    table. Ports stay as they are where they can. Packets of a connection that it knows are treated as its first was."""
+    table. Ports stay as they are where they can, or become this one. A connection that it knows is treated as it began."""
     if bool(source) == bool(destination):
         raise ValueError("nat takes an address, of the source or of the destination: a bare one ends Open vSwitch 3.1")
-    nat = _NAT(0xFFFF, 24, _VENDOR, 36, 1 if source else 2, 1, IP.parse(source or destination).to_bytes(4, "big"))
+    nat = _NAT(0xFFFF, 24, _VENDOR, 36, 1 if source else 2, 17 if port else 1,
+               IP.parse(source or destination).to_bytes(4, "big"), port)
     return Jump(table, False, _ct(1, zone, table.number, nat))
 
 
 def ct_undo(zone: int, table: Table) -> Jump:
     """Have conntrack translate what belongs to a connection that it knows, and go on in that table with what it says."""
-    return Jump(table, False, _ct(0, zone, table.number, _NAT(0xFFFF, 16, _VENDOR, 36, 0, 0, b"")[:16]))
+    return Jump(table, False, _ct(0, zone, table.number, _NAT(0xFFFF, 16, _VENDOR, 36, 0, 0, b"", 0)[:16]))
 
 
 def _ct(flags: int, zone: int | Bits, table: int, nat: bytes = b"") -> bytes:

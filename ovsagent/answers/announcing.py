@@ -61,7 +61,7 @@ class Announcer(threading.Thread):
         for key, entry in self._known.items():
             if key[0] == "announce" and before.get(key) != entry:
                 for after in WHEN:
-                    heapq.heappush(self._due, (now + after, key))
+                    heapq.heappush(self._due, (now + after + entry.get("after", 0), key))
                 self._again(key, entry, now)
         for key, entry in before.items():
             if key[0] in WHOSE and self._known.get(key) != entry:

@@ -61,7 +61,12 @@ def floating(port: str | None, fixed: str, router: str = "r") -> State:
                 floating_port_id="f-outside", port_id=port, fixed_ip_address=fixed, router_id=router))
 
 
-KINDS = ("router", "router_interface", "router_gateway", "floatingip")
+def forwarding(id: str, outer: str, inner: str, protocol: str = "tcp") -> State:
+    return (put("port_forwarding", id, floatingip_id="f", protocol=protocol, internal_port_id="port5",
+                internal_ip_address="10.1.0.15", external_port_range=outer, internal_port_range=inner),)
+
+
+KINDS = ("router", "router_interface", "router_gateway", "floatingip", "port_forwarding")
 STATES: dict[str, State] = {
     "a router beside blue": (*GREEN, router()),
     "a router into blue": (router(), *INTO_BLUE),
@@ -82,6 +87,9 @@ STATES: dict[str, State] = {
     "a floating IP elsewhere": (*JOINED, *LEADING_OUT, *floating("port5", "10.1.0.15")),
     "a floating IP behind a router that is down": (
         *GREEN, router(admin_state_up=False), *INTO_BLUE, *INTO_GREEN, *LEADING_OUT, *floating("port5", "10.1.0.15")),
+    "a floating IP with forwardings": (
+        *JOINED, *LEADING_OUT, *floating(None, ""), *forwarding("w", "8080:8080", "80:80"),
+        *forwarding("n", "53:60", "5353:5360"), *forwarding("u", "100:109", "5000:5000", "udp")),
     "two routers that lead to each other": (*GREEN, router(routes=[{"destination": "10.2.0.0/24", "nexthop": "10.1.0.2"}]),
                                             *INTO_BLUE, *INTO_GREEN, *BEYOND),
     "two routers that know nothing of each other": (*JOINED, *BEYOND),
