@@ -72,7 +72,7 @@ def test_up_refuses_a_path_too_long_for_sockets(tmp_path: Path) -> None:
 
 def test_completion_knows_the_verbs() -> None:
     assert "_UNRYU_COMPLETE" in unryu("completion", "bash").stdout
-    environment = {**os.environ, "_UNRYU_COMPLETE": "bash_complete", "COMP_WORDS": "unryu lab pl", "COMP_CWORD": "2"}
+    environment = {**os.environ, "_UNRYU_COMPLETE": "bash_complete", "COMP_WORDS": "unryu lab plu", "COMP_CWORD": "2"}
     said = subprocess.run(UNRYU, capture_output=True, text=True, env=environment, check=False)
     assert said.stdout.split() == ["plain,plug"]
 

@@ -29,7 +29,7 @@ class Agent:
     def begin(self) -> None:
         self.book = Book(self.path)
         nothing: Any = None
-        self.server = door.serve(door.Door(nothing, dict, dict, dict, self.book), self.address,
+        self.server = door.serve(door.Door(nothing, dict, dict, dict, self.book, lambda target: None), self.address,
                                  identities.host(self.path.parent))
         self.address = f"127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
