@@ -65,14 +65,14 @@ def network(number: int) -> Iterator[tuple[str, Values]]:
                      "gateway_ip": "10.0.0.1"}
 
 
-def port(number: int, of: int, host: int) -> Iterator[tuple[str, Values]]:
+def port(number: int, of: int, host: int, ofport: int = 0) -> Iterator[tuple[str, Values]]:
     yield "port", {
         "id": uuid(6, number), "network_id": uuid(4, of), "project_id": f"tenant{of // 10}", "port_security_enabled": True,
         "mac_address": f"fa:16:3e:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}",
         "binding_host_id": f"host{host}", "security_groups": [uuid(2, of // 10)],
         "fixed_ips": [{"subnet_id": uuid(5, of), "ip_address": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"}]}
-    yield "vif", {"id": uuid(7, number), "agent_id": uuid(1, host), "port_id": uuid(6, number), "ofport": 100 + number % 60_000,
-                  "link": "up"}
+    yield "vif", {"id": uuid(7, number), "agent_id": uuid(1, host), "port_id": uuid(6, number), "link": "up",
+                  "ofport": ofport or 100 + number % 30_000}
 
 
 def world(hosts: int, networks: int, ports: int) -> Iterator[tuple[str, Values]]:
@@ -124,7 +124,7 @@ def one_more(ports: int, hosts: int) -> Values:
     for kind, values in (*agents(max(2, hosts) if others else 2), *network(0)):
         put(picture, kind, values)
     for number in range(in_it):
-        for kind, values in port(number, 0, 1 + number % 2):
+        for kind, values in port(number, 0, 1 + number % 2, 100 + number // 2):  # one after another on each host
             put(picture, kind, values)
     for number in others:
         of = 1000 + (number - in_it) // 5
@@ -150,7 +150,7 @@ def one_more(ports: int, hosts: int) -> Values:
 
     rule = {"security_group_id": uuid(2, 0), "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
     figures = {
-        "port_us": median(lambda n: list(port(ports + n, 0, 1 + n % 2))),
+        "port_us": median(lambda n: list(port(ports + n, 0, 1 + n % 2, 100 + (in_it + n) // 2))),
         "rule_us": median(lambda n: [("security_group_rule", {
             **rule, "id": f"rule{n}", "port_range_min": 1000 + n, "port_range_max": 1000 + n})]),
         "network_us": median(lambda n: [*network(10 + 10 * n), *port(ports + n, 10 + 10 * n, 1)]),

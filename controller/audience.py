@@ -16,11 +16,12 @@ from controller.flow import IPV4, IPV6, Flow, Jump, Table, Terms, ct, flow, goto
 from controller.pipeline import CHUNK, NOBODYS_ZONE
 from controller.policy import UNGUARDED, covering, paired, policy_of, towards
 
-MOST = 256  # ports in a list
+BITS = 6  # of an ofport, that a chunk leaves open
+MOST = 1 << BITS  # ports in a list: one more of them makes it anew, and a packet takes one round more for each list
 EVERYBODY, TRUSTED = "", "trusted"
 """Whom a list is of; else those who may hold an address, or all of a prefix, beside their own."""
 
-UNJUDGED = 0x100
+UNJUDGED = 0x400
 """Beside the number of a chunk: the list of it that goes past all groups."""
 
 Member = tuple[int, int]
@@ -34,17 +35,24 @@ def to_each(net: Net, host: str, network_id: str, who: str, table: Table, priori
     if not numbers:
         return
     if numbers == (0,):
-        yield flow(table, priority, match(asked, CHUNK == 0), *_words(net, host, network_id, who, 0), goto(onward))
+        yield _list(net, host, network_id, who, 0, table, priority, asked, onward)
         return
-    ways: list[tuple[Terms, int, Jump, int]] = [(asked, priority, resubmit(table), UNJUDGED)]
-    if who == EVERYBODY:
-        ways += [(asked + family, priority + 1, ct(NOBODYS_ZONE, table), 0) for family in (IPV4, IPV6)]
-    for terms, first, hop, form in ways:
-        each = (word for number in numbers for word in (load(CHUNK, form + number), hop))
-        yield flow(table, first, match(terms, CHUNK == 0), *each, load(CHUNK, 0), goto(onward))
-    for form in sorted({form for _, _, _, form in ways}):
+    yield from _heads(net, numbers, who == EVERYBODY, table, priority, asked, onward)
+    for form in (0, UNJUDGED) if who == EVERYBODY else (UNJUDGED,):
         for number in numbers:
-            yield flow(table, priority, match(asked, CHUNK == form + number), *_words(net, host, network_id, who, form + number))
+            yield _list(net, host, network_id, who, form + number, table, priority, asked)
+
+
+@remembered
+def _heads(net: Net, numbers: tuple[int, ...], judged: bool, table: Table, priority: int, asked: Terms,
+           onward: Table) -> tuple[Flow, ...]:
+    """What sends a packet into every list."""
+    ways: list[tuple[Terms, int, Jump, int]] = [(asked, priority, resubmit(table), UNJUDGED)]
+    if judged:
+        ways += [(asked + family, priority + 1, ct(NOBODYS_ZONE, table), 0) for family in (IPV4, IPV6)]
+    return tuple(flow(table, first, match(terms, CHUNK == 0), *(
+        word for number in numbers for word in (load(CHUNK, form + number), hop)), load(CHUNK, 0), goto(onward))
+        for terms, first, hop, form in ways)
 
 
 @gathered("port")
@@ -55,7 +63,7 @@ def _listed(net: Net, port: Any) -> Iterator[tuple[tuple[Any, ...], int | Member
     if ofport:
         trusted = () if port.port_security_enabled else (TRUSTED,)
         for who in dict.fromkeys((EVERYBODY, *trusted, *(pair["ip_address"] for pair in port.allowed_address_pairs))):
-            number = 1 + (ofport >> 8)
+            number = 1 + (ofport >> BITS)
             yield (port.binding_host_id, port.network_id, who), number
             yield (port.binding_host_id, port.network_id, who, number), (ofport, policy_of(port))
 
@@ -72,14 +80,15 @@ def _numbers(net: Net, host: str, network_id: str, who: str) -> tuple[int, ...]:
 
 
 @remembered
-def _words(net: Net, host: str, network_id: str, who: str, number: int) -> tuple[bytes | Jump, ...]:
-    """Of a list: as few as can be, since those of all lists are looked at when one is another."""
+def _list(net: Net, host: str, network_id: str, who: str, number: int, table: Table, priority: int, asked: Terms,
+          *onward: Table) -> Flow:
+    """The flow of a list: that of every other is at hand when one is made anew."""
     chunk = number % UNJUDGED
     chunks = [chunk] if chunk else _chunks(net, host, network_id, who)
-    members = sorted({member for each in chunks for member in _members(net, host, network_id, who, each)})
-    ways = [_way(UNGUARDED if number > UNJUDGED else policy, ofport) for ofport, policy in members]
-    return tuple(Jump(table, False, b"".join(way.encoded for way in those))
-                 for table, those in groupby(ways, lambda way: way.table))
+    ways = [_way(UNGUARDED if number > UNJUDGED else policy, ofport)
+            for each in chunks for ofport, policy in _members(net, host, network_id, who, each)]
+    words = (Jump(table, False, b"".join(way.encoded for way in those)) for table, those in groupby(ways, lambda way: way.table))
+    return flow(table, priority, match(asked, CHUNK == number), *words, *map(goto, onward))
 
 
 @lru_cache(maxsize=1 << 14)
@@ -94,8 +103,11 @@ def _chunks(net: Net, host: str, network_id: str, who: str) -> list[int]:
     return sorted({number for each in _whom(net, network_id, who) for number in _listed(net, host, network_id, each)})
 
 
-def _members(net: Net, host: str, network_id: str, who: str, number: int) -> set[Member]:
-    return {member for each in _whom(net, network_id, who) for member in _listed(net, host, network_id, each, number)}
+@remembered
+def _members(net: Net, host: str, network_id: str, who: str, number: int) -> tuple[Member, ...]:
+    """Of a chunk: for both of its lists, and for who counts."""
+    return tuple(sorted({
+        member for each in _whom(net, network_id, who) for member in _listed(net, host, network_id, each, number)}))
 
 
 def _whom(net: Net, network_id: str, who: str) -> Sequence[str]:

@@ -317,7 +317,8 @@ class Engine:
         record = self.picture.get(feature.kind, place.id)
         here = _Asking(host, self._net, self)
         self.work["shapes"] += 1
-        claims, reads = self._evaluate(lambda: claims_of(feature, feature.derive(record, self._net, here)))
+        claims, reads = self._evaluate(lambda: claims_of(
+            feature, feature.derive(record, self._net, here), old.claims if old is not None else ()))
         shape = Shape(place, tuple(here.asked.items()), host if here.named else "")
         if isinstance(claims, Raised):
             shape.error, claims = claims.error, ()

@@ -29,8 +29,10 @@ def _entry(feature: Feature, wanted: Flow | Meter | Answer) -> Entry:
     return (cookie(feature.name, wanted) if isinstance(wanted, Flow) else 0), wanted
 
 
-def claims_of(feature: Feature, derived: Iterable[Flow | Meter | Answer]) -> tuple[Any, ...]:
-    entries = [_entry(feature, wanted) for wanted in derived]
+def claims_of(feature: Feature, derived: Iterable[Flow | Meter | Answer], before: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+    """`before`: what it gave the last time. Most of that is the same again, and so is its cookie."""
+    held = dict(zip(before[::2], before[1::2], strict=True))
+    entries = [entry if (entry := held.get(wanted.key)) and entry[1] == wanted else _entry(feature, wanted) for wanted in derived]
     if len({wanted[:4] for _, wanted in entries}) < len(entries):
         raise ValueError(f"{feature.name} claims one (table, priority, match) twice")
     return tuple(each for entry in entries for each in (entry[1].key, entry))

@@ -59,16 +59,19 @@ from controller.pipeline import (
     SPECIAL,
     VTEP,
 )
-from controller.policy import policy_of, towards
+from controller.policy import paired, policy_of, towards
 
 
 @remembered
 def holders(net: Net, network_id: str, mac: str) -> tuple[tuple[str, str], ...]:
     """(host, port) of all that may hold this MAC beside their own. Nobody, where it is a port's own: that stays where it is."""
-    ports = net.where("port", network_id=network_id)
-    if any(port.mac_address == mac for port in ports):
+    if net.where("port", network_id=network_id, mac_address=mac):
         return ()
-    return tuple(sorted((p.binding_host_id, p.id) for p in ports if p.admin_state_up and mac in {m for m, _ in _pairs(p)}))
+    # Asked for by their pairs: in a network of a thousand ports a few have some, and none of the others is looked at.
+    return tuple(sorted({
+        (p.binding_host_id, p.id) for prefix in paired(net, network_id)
+        for p in net.where("port", network_id=network_id, allowed_address_pairs=prefix)
+        if p.admin_state_up and mac in {m for m, _ in _pairs(p)}}))
 
 
 def _pairs(port: Any) -> set[tuple[str, str]]:

@@ -45,7 +45,7 @@ _APPLY = Struct(">HH4x").pack
 _HASHED = Struct(">BHH").pack
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """One question of the pipeline, the tables that may follow it, and where a packet goes that no flow answers."""
 

@@ -68,7 +68,7 @@ def work(ports: int) -> dict[str, dict[str, int]]:
     for kind, values in (*agents(2), *network(0)):
         put(picture, kind, values)
     for number in range(ports):
-        for kind, values in port(number, 0, 1 + number % 2):
+        for kind, values in port(number, 0, 1 + number % 2, 100 + number // 2):
             put(picture, kind, values)
     engine = Engine(picture, catalogue.values())
     rule = {"id": "rule", "security_group_id": uuid(2, 0), "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp",
