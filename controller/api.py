@@ -5,7 +5,7 @@ from typing import Any
 import flask
 
 import controller.features  # noqa: F401 - the nouns that it serves
-from controller import availability, quotas, topologies
+from controller import availability, quotas, rule_types, topologies
 from unryu.auth import Tokens
 from unryu.db import Database
 from unryu.errors import Fault
@@ -30,6 +30,13 @@ EXTENSIONS = {
     "port-security": "Port security: a guest speaks as itself only",
     "project-id": "project_id beside tenant_id",
     "provider": "VNI of a network",
+    "qos": "QoS policies",
+    "qos-bw-limit-direction": "Bandwidth limits of what a port sends, and of what it is sent",
+    "qos-default": "A QoS policy of a project's new networks",
+    "qos-port-network-policy": "The QoS policy of a port's network",
+    "qos-pps": "Packet rate limits",
+    "qos-rule-type-details": "Parameters of QoS rule types",
+    "qos-rule-type-filter": "Only the rule types that are asked for",
     "quota_details": "Quotas, and what is in use of them",
     "quotas": "Quotas",
     "rbac-address-group": "Address groups that other projects may use",
@@ -72,6 +79,7 @@ def application(database: Database, tokens: Tokens) -> Any:
     quotas.routes(api)
     availability.routes(api)
     topologies.routes(api)
+    rule_types.routes(api)
     extensions = {
         alias: {"alias": alias, "name": text, "description": text, "updated": "2026-11-21T00:00:00-00:00", "links": []}
         for alias, text in EXTENSIONS.items()

@@ -33,7 +33,9 @@ ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see control
 
 # br-int, in the order of a packet from a guest.
 CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?",
-                 next=("spoof", "local", "heard", "l2", "asker", "output", "yielded_to"))
+                 next=("pace", "spoof", "local", "heard", "l2", "asker", "output", "yielded_to"))
+PACE = Table("br-int", 4, "pace", "What more does the policy of the port that it comes from limit, or mark?",
+             next=("spoof", "local"))
 SPOOF = Table("br-int", 10, "spoof", "Who does it claim to be?", next=("own", "sender", "local"))
 OWN = Table("br-int", 12, "own", "Is what it claims its port's own?")
 SENDER = Table("br-int", 14, "sender", "Was all that it claimed its own?", next=("local",))
@@ -65,7 +67,9 @@ FLOOD = Table("br-int", 68, "flood", "Who hears what is for everybody?", next=("
               miss="overlay")
 OVERLAY = Table("br-int", 70, "overlay", "How does it cross to br-tun?")
 ASKER = Table("br-int", 78, "asker", "Which MAC has the port that asked for metadata?", next=("output",))
-OUTPUT = Table("br-int", 80, "output", "Out of which port?")
+OUTPUT = Table("br-int", 80, "output", "Out of which port?", next=("paced",))
+PACED = Table("br-int", 82, "paced", "How much may the port be sent?", next=("counted",))
+COUNTED = Table("br-int", 84, "counted", "How many packets may it be sent?")
 
 # Behind l2, what is addressed to a router; each way ends in another question to l2, by resubmit.
 ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or for whom SNAT spoke?",
@@ -92,9 +96,9 @@ VTEP = Table("br-tun", 62, "vtep", "From behind which VTEP was a MAC that moves 
 # br-ex: the provider wire.
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
-TABLES = (CLASSIFY, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT, HEARD,
-          L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, ASKER, OUTPUT, ENTRY, RETURNED, ROUTE, EXIT, SNAT, UPLINK, NEIGHBOUR,
-          NEXT_HOPS, RESOLVED, YIELDED_TO, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
+TABLES = (CLASSIFY, PACE, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT,
+          HEARD, L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, ASKER, OUTPUT, PACED, COUNTED, ENTRY, RETURNED, ROUTE, EXIT,
+          SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
              OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, CLAIMED_MAC, ADDRESS)

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import NETWORK_NUMBERS, free_number
+from controller.qos import may_leave
 from controller.segments import TYPES, segment, usual_mtu
 from controller.zones import ZONE, zone_hints
 from unryu.errors import BadRequest, Conflict
-from unryu.resource import Resource, field, one_of, says
+from unryu.resource import UNSET, Resource, field, one_of, says
 from unryu.scope import granted
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
     network_type: str = field("vxlan", wire="provider:network_type", admin=True, hidden=True, check=one_of(*TYPES))
     physical_network: str | None = field(None, wire="provider:physical_network", admin=True, hidden=True, length=64)
     segmentation_id: int | None = field(None, wire="provider:segmentation_id", admin=True, hidden=True)
+    qos_policy_id: str | None = field(put=True, ref="qos_policy", length=64)
     number: int = field(0, post=False, internal=True)
     """The word that names the network inside a host: what its packets carry across patch ports."""
     availability_zone_hints: list[str] = field([], check=zone_hints, inert=True)
@@ -48,11 +50,15 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
     adds = {"subnets": [str], "availability_zones": [str], "ipv4_address_scope": str | None, "ipv6_address_scope": str | None}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
+        if self.qos_policy_id is UNSET:
+            default = tx.where("qos_policy", project_id=self.project_id, is_default=True)
+            self = self.replace(qos_policy_id=default[0].id if default else None)
         number = int(tx.allocate("network number", self.id, free_number(NETWORK_NUMBERS, "network number")))
         self._check_default(tx)
         return self.replace(**segment(tx, self), number=number, mtu=self.mtu or usual_mtu(self.network_type))
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
+        may_leave(tx, context, before, self)
         self = self.replace(mtu=self.mtu or usual_mtu(self.network_type))
         if self.mtu < LEAST_MTU <= before.mtu and tx.where("subnet", network_id=self.id, ip_version=6):
             raise Conflict(f"Network {self.id} has IPv6 subnets, which need an MTU of {LEAST_MTU}.", "NetworkMTUSubnetConflict")

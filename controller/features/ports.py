@@ -15,6 +15,7 @@ from controller.flow import ETH_DST, ETH_SRC, IN_PORT, VLAN_TCI, Flow, flow, got
 from controller.ipam import address, eui64, free_address, this_address
 from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, POLICY, SPOOF
 from controller.policy import policy_of, towards
+from controller.qos import entering, may_leave, ruling
 from unryu.errors import BadRequest, Conflict, Forbidden
 from unryu.resource import UNSET, Resource, field, pointing_at
 from unryu.scope import seen
@@ -109,12 +110,14 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
     port_security_enabled: bool = field(put=True)
     allowed_address_pairs: list[Pair] = field([], put=True, check=allowed_address_pairs)
     extra_dhcp_opts: list[DhcpOption] = field([], put=True, check=extra_dhcp_opts)
+    qos_policy_id: str | None = field(None, ref="qos_policy", put=True, length=64)
     device_id: str = field("", put=True, inert=True, index=True)
     device_owner: str = field("", put=True, inert=True)
     binding_host_id: str = field("", wire="binding:host_id", put=True, admin=True, hidden=True, index=True)
     vnic_type: str = field("normal", wire="binding:vnic_type", put=True, inert=True)
     status: str = field("DOWN", observed=True, inert=True)
-    adds = {"binding:vif_type": str, "binding:vif_details": dict[str, Any], "binding:profile": dict[str, Any]}
+    adds = {"qos_network_policy_id": str | None, "binding:vif_type": str, "binding:vif_details": dict[str, Any],
+            "binding:profile": dict[str, Any]}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         # Whoever deletes the network or one of its subnets waits for us, or we find it gone.
@@ -140,6 +143,7 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
                 raise Conflict(f"Port {self.id} is bound to {before.binding_host_id}: its MAC address cannot change.",
                                "PortBound")
             self._mac(tx)
+        may_leave(tx, context, before, self)
         self = self._secured(tx, context, before)
         if self.extra_dhcp_opts != before.extra_dhcp_opts:
             self = self.replace(extra_dhcp_opts=self._options(before.extra_dhcp_opts))
@@ -189,9 +193,12 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
 
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
+        networks = {r.network_id for r in records}
+        policies = {n.id: n.qos_policy_id for n in tx.where("network", id=networks)} if networks else {}
+        views = {r.id: {"qos_network_policy_id": policies.get(r.network_id)} for r in records}
         if not context.is_admin:
-            return {}
-        return {r.id: {"binding:vif_type": "ovs" if r.binding_host_id else "unbound", "binding:profile": {},
+            return views
+        return {r.id: {**views[r.id], "binding:vif_type": "ovs" if r.binding_host_id else "unbound", "binding:profile": {},
                        "binding:vif_details": {"port_filter": False, "bridge_name": "br-int", "datapath_type": "netdev"}
                        if r.binding_host_id else {}} for r in records}
 
@@ -333,12 +340,13 @@ def entrance(port: Port, net: Net, here: Here) -> Iterator[Flow]:
     network, ofport = net.get("network", port.network_id), here.vif(port.id)
     if not (ofport and port.admin_state_up and network.admin_state_up):
         return
+    meter, onward = entering(net, ruling(port, network), ofport, SPOOF if port.port_security_enabled else LOCAL)
     known = load(NETWORK, network.number), load(POLICY, policy_of(port))
     if not port.port_security_enabled:
-        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), *known, goto(LOCAL))
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), *meter, *known, goto(onward))
         return
     for mac in sorted({port.mac_address, *(pair["mac_address"] for pair in port.allowed_address_pairs)}):
-        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, ETH_SRC == mac, VLAN_TCI == 0), *known, goto(SPOOF))
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, ETH_SRC == mac, VLAN_TCI == 0), *meter, *known, goto(onward))
 
 
 @derives("port", at=own_host)

@@ -12,7 +12,7 @@ from controller.flow import flow, match, output
 from controller.picture import Picture
 from controller.pipeline import L2, OUTPUT, OVERLAY, TABLES, TRACK, WHOSE
 from controller.policy import behind, members
-from tests.controller import routed, wired
+from tests.controller import limited, routed, wired
 from unryu.resource import nouns
 
 load_features()
@@ -49,7 +49,8 @@ RULE = {"id": "rule", "security_group_id": "web", "direction": "ingress", "proto
 VIF3 = {"id": "vif3", "agent_id": "agent-h1", "port_id": "port3", "ofport": 101, "link": "up"}
 AGENT2 = {"id": "agent-h2", "host": "h2", "datapaths": {}, "ofports": {"br-int": {"patch-tun": 1},
           "br-tun": {"patch-int": 1, "vxlan": 2}}}
-KINDS = ("agent", "network", "subnet", "security_group", "security_group_rule", "address_group", "port", "vif", *routed.KINDS)
+KINDS = ("agent", "network", "subnet", "security_group", "security_group_rule", "address_group", "port", "vif",
+         *limited.KINDS, *routed.KINDS)
 STATES: dict[str, tuple[tuple[str, str, dict[str, Any] | None], ...]] = {
     "as it is": (),
     "port1 unplugged": (("vif", "vif1", None),),
@@ -123,6 +124,7 @@ STATES: dict[str, tuple[tuple[str, str, dict[str, Any] | None], ...]] = {
         ("vif", "vif1"), ("vif", "vif2"), ("port", "port1"), ("port", "port2"), ("subnet", "blue4"), ("subnet", "blue6"),
         ("security_group", "default"), ("network", "blue"), ("agent", "agent-h1"), ("agent", "agent-h2"))),
     **routed.STATES,
+    **limited.states(PORT1, BLUE),
     **wired.STATES,
 }
 

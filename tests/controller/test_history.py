@@ -39,6 +39,9 @@ SAID: tuple[dict[str, Any], ...] = (
     {"protocol": "udp", "remote_group_id": "any"}, {"protocol": "47"}, {"remote_ip_prefix": "10.0.0.0/30"})
 
 
+LIMITS = {"bandwidth_limit_rule": "max_kbps", "packet_rate_limit_rule": "max_kpps", "dscp_marking_rule": "dscp_mark"}
+
+
 class Cloud:
     """API, controller and two hosts' bridges (on one Open vSwitch), without agents: the tests say what they would."""
 
@@ -133,6 +136,7 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             self.networks: list[str] = []
             self.ports: dict[str, str] = {}
             self.groups: list[str] = []
+            self.policies: list[str] = []
             self.ofport = 100
 
         @rule(v6=st.booleans(), v4=st.booleans())
@@ -172,10 +176,13 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
         @precondition(lambda self: self.ports)
         @rule(which=st.integers(0), changes=st.fixed_dictionaries({}, optional={
             "binding:host_id": st.sampled_from(("", *HOSTS)), "admin_state_up": st.booleans(), "name": st.just("x"),
-            "fixed_ips": st.just([]), "security_groups": st.lists(st.integers(0, 3), max_size=2)}))
+            "fixed_ips": st.just([]), "qos_policy_id": st.none() | st.integers(0, 1),
+            "security_groups": st.lists(st.integers(0, 3), max_size=2)}))
         def update_port(self, which: int, changes: dict[str, Any]) -> None:
             if "security_groups" in changes:
                 changes["security_groups"] = [self.groups[n] for n in changes["security_groups"] if n < len(self.groups)]
+            if changes.get("qos_policy_id") is not None:
+                changes["qos_policy_id"] = (self.policies + [None, None])[changes["qos_policy_id"]]
             self.cloud.call("PUT", f"/ports/{sorted(self.ports)[which % len(self.ports)]}", {"port": changes})
 
         @precondition(lambda self: self.ports)
@@ -207,10 +214,30 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
                 self.cloud.call("DELETE", f"/security-group-rules/{sorted(r['id'] for r in rules)[which % len(rules)]}")
 
         @precondition(lambda self: self.networks)
-        @rule(which=st.integers(0), up=st.booleans())
-        def update_network(self, which: int, up: bool) -> None:
+        @rule(which=st.integers(0), up=st.booleans(), policy=st.integers(0, 2))
+        def update_network(self, which: int, up: bool, policy: int) -> None:
             network = self.networks[which % len(self.networks)]
-            self.cloud.call("PUT", f"/networks/{network}", {"network": {"admin_state_up": up}})
+            self.cloud.call("PUT", f"/networks/{network}", {"network": {
+                "admin_state_up": up, "qos_policy_id": (self.policies + [None] * 3)[policy]}})
+
+        @precondition(lambda self: len(self.policies) < 2)
+        @rule()
+        def create_policy(self) -> None:
+            self.policies.append(self.cloud.call("POST", "/qos/policies", {"policy": {}})["policy"]["id"])
+
+        @precondition(lambda self: self.policies)
+        @rule(which=st.integers(0), kind=st.sampled_from(sorted(LIMITS)), rate=st.integers(1, 3), ingress=st.booleans())
+        def limit(self, which: int, kind: str, rate: int, ingress: bool) -> None:
+            """By a new rule, or the one of this kind with another rate; the same rate: no more."""
+            path = f"/qos/policies/{self.policies[which % len(self.policies)]}/{kind}s"
+            direction = {"direction": "ingress" if ingress else "egress"} if kind != "dscp_marking_rule" else {}
+            said = {LIMITS[kind]: rate * 8}
+            for held in self.cloud.call("GET", path)[f"{kind}s"]:
+                if direction.items() <= held.items():
+                    gone = said.items() <= held.items()
+                    self.cloud.call("DELETE" if gone else "PUT", f"{path}/{held['id']}", None if gone else {kind: said})
+                    return
+            assert self.cloud.call("POST", path, {kind: {**said, **direction}})
 
         @precondition(lambda self: self.networks)
         @rule(which=st.integers(0))

@@ -1,0 +1,32 @@
+"""States of the sample with QoS policies: on `port1`, on its network, on both."""
+
+from typing import Any
+
+State = tuple[tuple[str, str, dict[str, Any] | None], ...]
+
+KINDS = "qos_policy", "qos_bandwidth_limit_rule", "qos_packet_rate_limit_rule", "qos_dscp_marking_rule"
+BITS_IN: dict[str, Any] = {"id": "in", "qos_policy_id": "gold", "direction": "ingress", "max_kbps": 5000}
+GOLD: State = (
+    ("qos_policy", "gold", {"id": "gold"}), ("qos_bandwidth_limit_rule", "in", BITS_IN),
+    ("qos_bandwidth_limit_rule", "out", {**BITS_IN, "id": "out", "direction": "egress"}),
+    *(("qos_packet_rate_limit_rule", direction, {
+        "id": direction, "qos_policy_id": "gold", "direction": direction, "max_kpps": 2, "max_burst_kpps": 1})
+      for direction in ("egress", "ingress")),
+    ("qos_dscp_marking_rule", "mark", {"id": "mark", "qos_policy_id": "gold", "dscp_mark": 46}))
+FULL = "a policy that limits and marks all that port1 sends and is sent"
+OWN = "a policy of a network, and port1 with its own"
+
+
+def states(port1: dict[str, Any], blue: dict[str, Any]) -> dict[str, State]:
+    """Of these two as they are without."""
+    return {
+        FULL: (*GOLD, ("port", "port1", {**port1, "qos_policy_id": "gold"})),
+        "a policy of a network": (*GOLD, ("network", "blue", {**blue, "qos_policy_id": "gold"})),
+        OWN: (
+            *GOLD, ("network", "blue", {**blue, "qos_policy_id": "gold"}), ("qos_policy", "mute", {"id": "mute"}),
+            ("qos_bandwidth_limit_rule", "mutes", {"id": "mutes", "qos_policy_id": "mute", "max_kbps": 1}),
+            ("port", "port1", {**port1, "qos_policy_id": "mute", "port_security_enabled": False})),
+        "a policy with another rate, and that only": (
+            GOLD[0], ("qos_bandwidth_limit_rule", "in", {**BITS_IN, "max_kbps": 7000, "max_burst_kbps": 7}),
+            ("port", "port1", {**port1, "qos_policy_id": "gold"})),
+    }
