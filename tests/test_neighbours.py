@@ -16,7 +16,7 @@ from scapy.packet import Packet, Raw
 from scapy.pton_ntop import inet_ntop, inet_pton
 
 from ovsagent.links import inside
-from tests.attackers.scene import ALL, STRANGER, Guest
+from tests.attackers.scene import ALL, STRANGER, Guest, gone, plugged
 from tests.clouds import RunningCloud, eventually
 
 pytestmark = pytest.mark.system
@@ -97,21 +97,10 @@ def scene(cloud: RunningCloud) -> Iterator[Scene]:
     rule("mdns", "ingress", "IPv4", "udp", port_range_min=5353, port_range_max=5353, remote_group_id=groups["mdns"].id)
     # Not by group: a port's link-local address is in none.
     rule("mdns", "ingress", "IPv6", "udp", port_range_min=5353, port_range_max=5353, remote_ip_prefix="fe80::/64")
-    guests = []
-    for name, group, host in (("asker", "asker", "h1"), ("near", "mdns", "h1"),
-                              ("holder", "holder", "h2"), ("far", "mdns", "h2")):
-        port = sdk.network.create_port(name=name, network_id=network.id, security_group_ids=[groups[group].id])
-        plugged = cloud.plug(port.id, host, name, "--static")
-        four, six = (f["ip_address"] for f in port.fixed_ips)
-        guests.append(Guest(name, plugged["namespace"], port.id, port.mac_address, four, six))
-    yield Scene(cloud, sdk, *guests)
-    for guest in guests:
-        cloud.unplug(guest.name)
-    for port in sdk.network.ports(network_id=network.id):
-        sdk.network.delete_port(port.id)
-    sdk.network.delete_network(network.id)
-    for group in groups.values():
-        sdk.network.delete_security_group(group.id)
+    yield Scene(cloud, sdk, *(
+        plugged(cloud, network, host, name, groups[group], "--static") for name, group, host in (
+            ("asker", "asker", "h1"), ("near", "mdns", "h1"), ("holder", "holder", "h2"), ("far", "mdns", "h2"))))
+    gone(cloud, network, *groups.values())
 
 
 def questions(sender: Guest, four: str, six: str) -> tuple[Packet, Packet]:

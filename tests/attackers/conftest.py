@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.attackers.scene import Guest, Scene
+from tests.attackers.scene import Scene, gone, plugged
 from tests.clouds import RunningCloud
 
 
@@ -19,16 +19,6 @@ def scene(cloud: RunningCloud) -> Iterator[Scene]:
     open_to_all = sdk.network.create_security_group(name="open-to-all")
     for ethertype in ("IPv4", "IPv6"):
         sdk.network.create_security_group_rule(security_group_id=open_to_all.id, direction="ingress", ethertype=ethertype)
-    guests = []
-    for name, host in (("attacker", "h1"), ("near", "h1"), ("far", "h2")):
-        port = sdk.network.create_port(name=name, network_id=network.id, security_group_ids=[open_to_all.id])
-        plugged = cloud.plug(port.id, host, name)
-        four, six = (f["ip_address"] for f in port.fixed_ips)
-        guests.append(Guest(name, plugged["namespace"], port.id, port.mac_address, four, six))
-    yield Scene(cloud, network, *guests)
-    for guest in guests:
-        cloud.unplug(guest.name)
-    for port in sdk.network.ports(network_id=network.id):
-        sdk.network.delete_port(port.id)
-    sdk.network.delete_network(network.id)
-    sdk.network.delete_security_group(open_to_all.id)
+    yield Scene(cloud, network, *(plugged(cloud, network, host, name, open_to_all)
+                                  for name, host in (("attacker", "h1"), ("near", "h1"), ("far", "h2"))))
+    gone(cloud, network, open_to_all)

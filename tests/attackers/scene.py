@@ -68,6 +68,26 @@ class Guest:
             heard.extend(frame for line in process.communicate()[0].split() if wanted(frame := bytes.fromhex(line)))
 
 
+def plugged(cloud: RunningCloud, network: Any, host: str, name: str, group: Any, *options: str) -> Guest:
+    """On a new port of that group, with an address of each version."""
+    port = cloud.connect().network.create_port(name=name, network_id=network.id, security_group_ids=[group.id])
+    there = cloud.plug(port.id, host, name, *options)
+    four, six = (f["ip_address"] for f in port.fixed_ips)
+    return Guest(name, there["namespace"], port.id, port.mac_address, four, six)
+
+
+def gone(cloud: RunningCloud, network: Any, *groups: Any) -> None:
+    """A network with its guests, who are named as their ports, and the groups that they were in."""
+    sdk = cloud.connect().network
+    for port in sdk.ports(network_id=network.id):
+        if port.name:
+            cloud.unplug(port.name)
+        sdk.delete_port(port.id)
+    sdk.delete_network(network.id)
+    for group in groups:
+        sdk.delete_security_group(group.id)
+
+
 @dataclass
 class Scene:
     """An attacker and a victim on h1, another victim on h2."""
