@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from controller.bootstrap import load_features
+from tests.controller.switched import DPIDS
 from tests.inprocess import Api, fresh_database
+from tests.ovs import OvsHost
 from unryu.db import Database, upgrade
 
 
@@ -31,3 +34,13 @@ def api(tmp_path: Path) -> Iterator[Api]:
 @pytest.fixture
 def network(api: Api) -> str:
     return str(api.make("network", name="blue")["id"])
+
+
+@pytest.fixture(scope="session")
+def ovs() -> Iterator[tuple[OvsHost, str]]:
+    """The bridges of two hosts on one Open vSwitch, and the address of a controller for them."""
+    load_features()
+    with OvsHost("switched") as host:
+        for name in (f"{h}-{b}" for h, b in DPIDS):
+            host.add_bridge(name)
+        yield host, host.management()

@@ -1,8 +1,8 @@
 """Drift on real switches: what somebody else changed is put right, counted and said; what is in flight is not taken for it."""
 
+import itertools
 import random
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,12 @@ import structlog
 from prometheus_client import REGISTRY
 
 import controller.pusher
-from controller.bootstrap import load_features
 from controller.derive import catalogue, derives
 from controller.drift import Cookies, difference, following, kept_cookies
 from controller.flow import Flow, cookie
 from controller.hosts import VifReport
 from tests.clouds import eventually
-from tests.controller.test_history import DPIDS, HOSTS, Cloud
+from tests.controller.switched import DPIDS, HOSTS, Cloud
 from tests.ovs import OvsHost
 
 BRIDGE = "h1-br-int"
@@ -59,15 +58,6 @@ def test_nobody_has_the_number_of_what_switches_learn() -> None:
         derives("port", at=lambda port, net: [])(clash53354)
     with pytest.raises(ValueError, match=r"holds cookies of the feature learned \(0x83e6…\)"):
         kept_cookies(["0x83e6000000000000/0xffff000000000000"], [])
-
-
-@pytest.fixture(scope="module")
-def ovs() -> Iterator[tuple[OvsHost, str]]:
-    load_features()
-    with OvsHost("drift") as host:
-        for name in (f"{h}-{b}" for h, b in DPIDS):
-            host.add_bridge(name)
-        yield host, host.management()
 
 
 class Watched(Cloud):
@@ -143,12 +133,13 @@ def test_no_flow_in_flight_is_taken_for_drift(ovs: tuple[OvsHost, str], tmp_path
 
         def change(host: str) -> None:
             ports: list[str] = []
+            numbers = itertools.count(101)
             while not stop.is_set():
                 if ports and chance.random() < 0.45:
                     cloud.plug(host, port := ports.pop(0), None)
                     cloud.call("DELETE", f"/ports/{port}")
                 else:
-                    ports.append(cloud.port(host, 101 + len(ports)))
+                    ports.append(cloud.port(host, next(numbers)))
 
         changing = [threading.Thread(target=change, args=(host,)) for host in HOSTS]
         for thread in changing:
