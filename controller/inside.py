@@ -35,6 +35,12 @@ def interfaces(net: Net, router_id: str) -> tuple[Interface, ...]:
 
 
 @remembered
+def networks(net: Net, router_id: str) -> tuple[tuple[str, int], ...]:
+    """Those that it is on, each once, with their numbers: on one it may have a port for each IP version."""
+    return tuple(sorted({(one.network_id, one.network) for one in interfaces(net, router_id)}))
+
+
+@remembered
 def outside(net: Net, router_id: str) -> Interface | None:
     """Its gateway port, seen as an interface."""
     return next((one for row in net.where("router_gateway", router_id=router_id) if (one := _standing(net, row))), None)

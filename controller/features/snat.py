@@ -51,7 +51,7 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import interfaces, outside
+from controller.inside import interfaces, networks, outside
 from controller.outside import entering, exits, gateway_host, speaks_as, whether_yielded, zone
 from controller.pipeline import (
     CLAIMED_MAC,
@@ -174,10 +174,10 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 @derives("router_gateway", at=its_host)
 def outward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """From inside, of this host and of all others: under the router's address, or with IPv6 and without SNAT its own."""
-    way, ways, own = outside(net, row.router_id), interfaces(net, row.router_id), speaks_as(net, row.router_id)
+    way, own = outside(net, row.router_id), speaks_as(net, row.router_id)
     router = ROUTER == way.router
-    for one in ways:
-        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == way.mac), *entering(way.router), goto(EXIT))
+    for _, number in networks(net, row.router_id):
+        yield flow(L2, EXACT, match(NETWORK == number, ETH_DST == way.mac), *entering(way.router), goto(EXIT))
     yield flow(EXIT, FALLBACK, match(router), *whether_yielded(way), goto(SNAT))
     yield flow(SNAT, OVERRIDE, match(router, YIELDED == 1), set_field(ETH_DST, way.mac), load(FROM_OVERLAY, 0), resubmit(OVERLAY))
     abroad = set_field(ETH_SRC, way.mac), load(NETWORK, way.network)
@@ -229,11 +229,11 @@ def crossing(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     way = outside(net, row.router_id)
     host = gateway_host(net, row.router_id)
     peer = Here(row.successor if host == here.id else host, net).agent
-    for one in interfaces(net, row.router_id):
-        network = net.get("network", one.network_id)
+    for network_id, number in networks(net, row.router_id):
+        network = net.get("network", network_id)
         tunnel = here.ofport("br-tun", network.network_type)
         if tunnel and peer and peer.tunnel_ip:
-            yield flow(DEPART, EXACT, match(NETWORK == one.network, ETH_DST == way.mac),
+            yield flow(DEPART, EXACT, match(NETWORK == number, ETH_DST == way.mac),
                        set_field(TUN_ID, network.segmentation_id), set_field(TUN_DST, peer.tunnel_ip), output(tunnel))
 
 

@@ -10,7 +10,7 @@ def put(kind: str, id: str, **values: Any) -> tuple[str, str, dict[str, Any]]:
 
 
 def interface(router: str, network: str, mac: str, *fixed: tuple[str, str]) -> State:
-    port = f"{router}-{network}"
+    port = f"{router}-{network}-{fixed[0][0]}"
     return (put("port", port, network_id=network, mac_address=mac, port_security_enabled=False, security_groups=[],
                 device_owner="network:router_interface", device_id=router,
                 fixed_ips=[{"subnet_id": subnet, "ip_address": address} for subnet, address in fixed]),
@@ -24,7 +24,8 @@ GREEN = (
         port_security_enabled=True, fixed_ips=[{"subnet_id": "green4", "ip_address": "10.1.0.15"}]),
     put("vif", "vif5", agent_id="agent-h2", port_id="port5", ofport=105, link="up"),
 )
-INTO_BLUE = interface("r", "blue", "fa:16:3e:00:01:01", ("blue4", "10.0.0.1"), ("blue6", "fd00::1"))
+INTO_BLUE = (*interface("r", "blue", "fa:16:3e:00:01:01", ("blue4", "10.0.0.1")),
+             *interface("r", "blue", "fa:16:3e:00:01:06", ("blue6", "fd00::1")))  # a port for each IP version, as the API does it
 INTO_GREEN = interface("r", "green", "fa:16:3e:00:01:02", ("green4", "10.1.0.1"))
 
 
