@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, datapath, dhcp, failover, flows, groups, restart, scale
+from bench import api, cloud, datapath, dhcp, failover, flows, groups, metadata, restart, scale
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
     "cloud": (cloud.run, cloud.show),
     "api": (api.run, api.show),
     "dhcp": (dhcp.run, dhcp.show),
+    "metadata": (metadata.run, metadata.show),
     "groups": (groups.run, groups.show),
     "datapath": (datapath.run, datapath.show),
     "failover": (failover.run, failover.show),

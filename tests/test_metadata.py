@@ -118,6 +118,26 @@ def test_whatever_address_a_port_speaks_from(cloud: RunningCloud, plug: Plug) ->
             assert told(cloud, guest, "/latest/meta-data/instance-id", FOUR, "--interface", address) == guest.port, address
 
 
+def test_a_router_is_passed_over(cloud: RunningCloud, red: Guest) -> None:
+    """Its MAC is the next hop's, and it would have no way there; it may come and go."""
+    sdk = cloud.connect().network
+    [network] = sdk.networks(name="red")
+    [subnet] = sdk.subnets(network_id=network.id, ip_version=4)
+    router = sdk.create_router(name="red")
+    sdk.add_interface_to_router(router, subnet=subnet.id)
+    [port] = sdk.ports(device_id=router.id)
+
+    def next_hop() -> bool:
+        cloud.run("ip", "-n", red.namespace, "neigh", "flush", "dev", "eth0")
+        assert told(cloud, red)["uuid"] == red.port
+        return port.mac_address in cloud.run("ip", "-n", red.namespace, "neigh", "show", "10.0.0.1").stdout
+
+    assert eventually(next_hop), "it is sent to the router"
+    sdk.remove_interface_from_router(router, subnet=subnet.id)
+    sdk.delete_router(router)
+    assert eventually(lambda: not next_hop())
+
+
 def received(cloud: RunningCloud) -> int:
     """Packets that the host's kernel has had of its guests."""
     said = cloud.run("ip", "-n", cloud.namespace("h1"), "-s", "-j", "link", "show", "metadata").stdout

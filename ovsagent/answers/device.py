@@ -35,11 +35,11 @@ def tagged(frame: bytes, number: int) -> bytes:
     return frame[:12] + struct.pack(">HH", TPID, tag(number)) + frame[12:]
 
 
-def deaf_to(numbers: list[int]) -> bytes:
-    """A filter program (classic BPF): nothing under these numbers, all of the others."""
-    program = [(0x20, 0, 0, VLAN_TAG)]                                      # ld vlan_tci
-    program += [(0x54, 0, 0, 0xEFFF)]                                       # and: without the bit between
-    program += [(0x15, len(numbers) - n, 0, tag(o)) for n, o in enumerate(numbers)]     # jeq: to the last line
+def deaf_to(values: list[int], at: int = VLAN_TAG, mask: int = 0xEFFF) -> bytes:
+    """A filter program (classic BPF): nothing that has one of these values there, all else. A tag: without the bit between."""
+    values = values[:MOST_DEAF]
+    program = [(0x20, 0, 0, at), (0x54, 0, 0, mask)]                                    # ld, and
+    program += [(0x15, len(values) - n, 0, value) for n, value in enumerate(values)]    # jeq: to the last line
     program += [(0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]                  # ret all, ret none
     return b"".join(struct.pack("=HBBI", *line) for line in program)
 
@@ -100,9 +100,9 @@ class Device:
 
     def ignore(self, numbers: list[int]) -> None:
         """Be deaf to these, in the kernel's filter of the socket: they cost nobody anything any more."""
-        self._deaf = numbers[:MOST_DEAF]
+        self._deaf = numbers
         if self._socket:
-            attach(self._socket, deaf_to(self._deaf))
+            attach(self._socket, deaf_to([tag(number) for number in numbers]))
 
     def _attend(self) -> None:
         link = links.find(self.name)

@@ -8,7 +8,6 @@ import errno
 import logging
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from pathlib import Path
 from ovsagent import links
 from ovsagent.answers import metadata
 from ovsagent.answers.book import Book
-from ovsagent.answers.device import LOOK, MOST_DEAF, Meter, attach
+from ovsagent.answers.device import LOOK, Meter, attach, deaf_to
 from ovsagent.bridges import METADATA
 from ovsagent.ovsdb import Tables
 
@@ -131,7 +130,7 @@ class Listener:
     def _filter(self) -> None:
         """Whom the meter has muted, the kernel drops: it does not fill the row of those who wait to be welcomed."""
         for door in self._doors:
-            attach(door, deaf_to(sorted(self.meter.muted)[:MOST_DEAF], DESTINATION[door.family]))
+            attach(door, deaf_to(sorted(self.meter.muted), DESTINATION[door.family], NUMBER))
 
     def _close(self) -> None:
         for line in list(self._lines):
@@ -225,11 +224,3 @@ def is_guest(address: str) -> bool:
     """Not somebody on this host, who comes to our addresses from one of its own."""
     caller = ip_address(address.partition("%")[0])
     return any(caller in guests and caller not in here for guests, here in FAMILIES.values())
-
-
-def deaf_to(numbers: list[int], at: int) -> bytes:
-    """A filter program (classic BPF): nothing of these ports, all of the others."""
-    program = [(0x20, 0, 0, at), (0x54, 0, 0, NUMBER)]                                  # ld, and
-    program += [(0x15, len(numbers) - n, 0, number) for n, number in enumerate(numbers)]     # jeq: to the last line
-    program += [(0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]                              # ret all, ret none
-    return b"".join(struct.pack("=HBBI", *line) for line in program)
