@@ -246,9 +246,9 @@ def test_versions_and_extensions(api: Api) -> None:
     assert [(v["id"], v["status"]) for v in versions] == [("v2.0", "CURRENT")]
     assert "networks" in {r["collection"] for r in api("GET", "").json["resources"]}
     aliases = {e["alias"] for e in api("GET", "/extensions").json["extensions"]}
-    assert {"agent", "provider", "net-mtu"} <= aliases and "router" not in aliases
+    assert {"agent", "provider", "net-mtu", "router"} <= aliases and "l3-flavors" not in aliases
     assert api("GET", "/extensions/agent").json["extension"]["alias"] == "agent"
-    api.refused(404, "no extension", "GET", "/extensions/router")
+    api.refused(404, "no extension", "GET", "/extensions/l3-flavors")
 
 
 def test_every_answer_carries_its_request_id_and_the_journal_keeps_it(api: Api) -> None:
