@@ -34,6 +34,10 @@ openvswitch-switch)
     ovs-vswitchd --pidfile --detach --no-chdir --log-file=/var/log/openvswitch/ovs-vswitchd.log ;;
 *)
     command=$(sed -n s/^ExecStart=//p /etc/systemd/system/$unit.service) || exit 1
+    if [ $1 = restart ]; then
+        kill -- -$(cat /run/$unit.pid)
+        while kill -0 -- -$(cat /run/$unit.pid) 2> /dev/null; do sleep 0.05; done
+    fi
     setsid $command < /dev/null > /var/log/$unit.log 2>&1 &
     echo $! > /run/$unit.pid ;;
 esac

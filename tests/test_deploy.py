@@ -15,7 +15,7 @@ pytestmark = pytest.mark.system
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 LINKS: dict[str, list[str | None]] = {
     "db": ["192.0.2.10"], "ctl": ["192.0.2.11"], "api1": ["192.0.2.12"], "api2": ["192.0.2.13"], "lb": ["192.0.2.14"],
-    "host1": ["192.0.2.21", None], "host2": ["192.0.2.22", None],
+    "host1": ["192.0.2.21", None, None], "host2": ["192.0.2.22", None, None],
 }
 # A tenant's first steps, by the SDK, as whoever `unryu openrc` on that machine says.
 TENANT = """
@@ -77,6 +77,9 @@ def test_the_page_makes_a_cloud_in_which_guests_reach_each_other(machines: Machi
         return [row["alive"] for row in rows if row["host"] in ("host1", "host2")]
 
     assert eventually(lambda: both() == [True, True], 20), logs(machines)
+    for host in ("host1", "host2"):  # the wire that the page adds
+        wired = "ovs-ofctl -O OpenFlow13 show unix:/run/openvswitch/br-ex.mgmt"
+        assert "(eth2)" in machines.run(host, wired) and "(patch-ex-int)" in machines.run(host, wired)
     ports = json.loads(openstack(machines, TENANT))
     for number, (port, mac) in enumerate(ports, start=1):
         host = f"host{number}"
