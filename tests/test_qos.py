@@ -1,0 +1,251 @@
+"""QoS policies with packets: limits both ways, changed under traffic, lifted, kept by a restart; marks; packet rates."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.clouds import RunningCloud, eventually
+
+pytestmark = pytest.mark.system
+
+# Prints, for each quarter of a second since the first of it, the bytes and the packets that came; and every TOS among them.
+RECEIVE = """
+import json, socket, sys, time
+kind, port = sys.argv[1], int(sys.argv[2])
+line = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+line.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+line.bind(("", port))
+if kind == "tcp":
+    line.listen()
+print("ready", flush=True)
+if kind == "tcp":
+    line, _ = line.accept()
+line.settimeout(8)
+began, quarters, marks = 0, {}, set()
+while True:
+    try:
+        data, said, _, _ = line.recvmsg(65536, 64)
+    except TimeoutError:
+        break
+    if not data:
+        break
+    now = time.monotonic()
+    if not began:
+        began = now
+        line.settimeout(0.7)
+    held = quarters.setdefault(int((now - began) * 4), [0, 0])
+    held[0] += len(data)
+    held[1] += 1
+    marks.update(value[0] for _, _, value in said)
+print(json.dumps([quarters, sorted(marks)]))
+"""
+# UDP at a steady pace, TCP as fast as it goes.
+SEND = """
+import socket, sys, time
+kind, address, port, seconds, each, rate = sys.argv[1:]
+began = time.monotonic()
+line = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+line.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+line.connect((address, int(port)))
+line.settimeout(1)
+payload, sent = bytes(int(each)), 0
+while (passed := time.monotonic() - began) < float(seconds):
+    if kind == "tcp":
+        try:
+            line.send(payload)
+        except TimeoutError:
+            pass
+    elif sent < passed * float(rate):
+        line.send(payload)
+        sent += 1
+    else:
+        time.sleep(0.001)
+"""
+
+
+@dataclass
+class Traffic:
+    quarters: dict[int, tuple[int, int]] = field(default_factory=dict)
+    marks: list[int] = field(default_factory=list)
+
+    def mbit(self, since: float, until: float) -> float:
+        return sum(self.quarters.get(n, (0, 0))[0] for n in range(int(since * 4), int(until * 4))) * 8e-6 / (until - since)
+
+    def packets(self, since: float, until: float) -> float:
+        return sum(self.quarters.get(n, (0, 0))[1] for n in range(int(since * 4), int(until * 4))) / (until - since)
+
+
+@dataclass
+class Scene:
+    cloud: RunningCloud
+    admin: Any
+    network: str
+    ports: dict[str, Any]
+    namespaces: dict[str, str]
+
+    def policy(self, *rules: tuple[str, dict[str, Any]]) -> str:
+        policy: str = self.admin.create_qos_policy(name="scene").id
+        for kind, words in rules:
+            getattr(self.admin, f"create_qos_{kind}_rule")(policy, **words)
+        return policy
+
+    def rule(self, policy: str) -> str:
+        [rule] = self.admin.get_qos_policy(policy).rules
+        return str(rule["id"])
+
+    def hold(self, guest: str, policy: str | None) -> None:
+        """For this guest's port, once the switches have it."""
+        self.admin.update_port(self.ports[guest].id, qos_policy_id=policy)
+        self.settle()
+
+    def settle(self) -> None:
+        assert eventually(lambda: all(s["realised"] == s["wanted"] for s in self.cloud.status()["switches"]))
+
+    def address(self, guest: str) -> str:
+        return str(self.ports[guest].fixed_ips[0]["ip_address"])
+
+    @contextmanager
+    def traffic(self, sender: str, receiver: str, seconds: float, kind: str = "udp", each: int = 1200, mbit: float = 15,
+                to: str = "", also: str = "") -> Iterator[list[Traffic]]:
+        """Sent for a while, as the block goes on; what came is there afterwards (to `also`, too, where it listens)."""
+        port = str(5000 + time.monotonic_ns() % 1000)
+        words = {guest: ["ip", "netns", "exec", self.namespaces[guest], sys.executable, "-c"] for guest in self.ports}
+        heard = [subprocess.Popen([*words[guest], RECEIVE, kind, port], stdout=subprocess.PIPE, text=True)
+                 for guest in (receiver, also) if guest]
+        for one in heard:
+            assert one.stdout and one.stdout.readline() == "ready\n"
+        said = subprocess.Popen([*words[sender], SEND, kind, to or self.address(receiver), port, str(seconds), str(each),
+                                 str(mbit * 1e6 / 8 / each)])
+        found: list[Traffic] = []
+        yield found
+        said.wait(30)
+        for one in heard:
+            quarters, marks = json.loads(one.communicate(timeout=30)[0])
+            found.append(Traffic({int(n): (a, b) for n, (a, b) in quarters.items()}, marks))
+
+    def meters(self, host: str) -> dict[int, float]:
+        """How long each has been there."""
+        said = self.cloud.ofctl(host, "meter-stats", "br-int")
+        return {int(number): float(seconds) for number, seconds in re.findall(r"meter:(\d+) .*?duration:([\d.]+)s", said)}
+
+    def flows(self, host: str) -> dict[str, float]:
+        """Those that name a meter, and how long each has been there."""
+        said = self.cloud.ofctl(host, "dump-flows", "br-int").splitlines()
+        return {line.partition("priority=")[2]: float(re.findall(r"duration=([\d.]+)s", line)[0])
+                for line in said if "meter:" in line}
+
+
+@pytest.fixture(scope="module")
+def scene(cloud: RunningCloud) -> Iterator[Scene]:
+    sdk, admin = cloud.connect(), cloud.connect("admin").network
+    network = sdk.network.create_network(name="qos")
+    sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.8.0.0/24")
+    hosts = {"a": "h1", "b": "h2", "c": "h2"}
+    ports = {name: sdk.network.create_port(name=name, network_id=network.id) for name in hosts}
+    plugged = {name: cloud.plug(ports[name].id, host, f"qos-{name}", "--static") for name, host in hosts.items()}
+    scene = Scene(cloud, admin, network.id, ports, {name: of["namespace"] for name, of in plugged.items()})
+    scene.settle()
+    yield scene
+    for name in hosts:
+        cloud.unplug(f"qos-{name}")
+        sdk.network.delete_port(ports[name].id)
+    sdk.network.delete_network(network.id)
+    for policy in admin.qos_policies(name="scene"):
+        admin.delete_qos_policy(policy.id)
+    assert eventually(lambda: not scene.meters("h1") and not scene.meters("h2"))
+
+
+@pytest.fixture(autouse=True)
+def lifted(scene: Scene) -> Iterator[None]:
+    yield
+    for guest in scene.ports:
+        scene.admin.update_port(scene.ports[guest].id, qos_policy_id=None)
+    scene.admin.update_network(scene.network, qos_policy_id=None)
+
+
+def test_what_a_guest_sends_is_limited_and_marked_and_the_limit_changes_under_it(scene: Scene) -> None:
+    policy = scene.policy(("bandwidth_limit", {"max_kbps": 5000, "max_burst_kbps": 500}))
+    rule = scene.rule(policy)
+    scene.admin.create_qos_dscp_marking_rule(policy, dscp_mark=46)
+    scene.hold("a", policy)
+    before = scene.flows("h1")
+    assert len(before) == 1 and not scene.flows("h2")
+    with scene.traffic("a", "b", 3.75) as found:
+        time.sleep(1.75)
+        scene.admin.update_qos_bandwidth_limit_rule(rule, policy, max_kbps=10000)
+    [came] = found
+    assert 3 < came.mbit(0.25, 1.5) < 7 and 7 < came.mbit(2.5, 3.5) < 12, came
+    assert came.marks == [46 << 2]
+    assert all(came.quarters.get(n, (0, 0))[1] for n in range(14)), "at no time nothing came"
+    after = scene.flows("h1")
+    assert before.keys() == after.keys() and all(after[flow] > before[flow] + 3 for flow in before), "no flow began anew"
+
+
+def test_what_a_guest_is_sent_is_limited_and_then_no_more(scene: Scene) -> None:
+    scene.hold("b", scene.policy(("bandwidth_limit", {"max_kbps": 5000, "max_burst_kbps": 500, "direction": "ingress"})))
+    with scene.traffic("a", "b", 3.75) as found:
+        time.sleep(1.75)
+        scene.hold("b", None)
+    [came] = found
+    assert 3 < came.mbit(0.25, 1.5) < 7 and came.mbit(2.75, 3.5) > 11 and came.marks == [0], came
+
+
+def test_tcp_comes_near_the_limit_both_ways(scene: Scene) -> None:
+    scene.hold("a", scene.policy(*(("bandwidth_limit", {"max_kbps": 8000, "direction": direction})
+                                   for direction in ("egress", "ingress"))))
+    with (scene.traffic("a", "b", 3.5, kind="tcp", each=16384) as sent,
+          scene.traffic("c", "a", 3.5, kind="tcp", each=16384) as received):
+        pass
+    for came in (*sent, *received):
+        # The usual burst is 80 % of a second, and gone by then. A policer costs TCP a part of the rest.
+        assert 2.5 < came.mbit(1.5, 3.25) < 9.5, (sent, received)
+
+
+def test_packets_are_counted_beside_bits(scene: Scene) -> None:
+    """Two meters one after the other; the lesser decides."""
+    scene.hold("a", scene.policy(("packet_rate_limit", {"max_kpps": 1, "max_burst_kpps": 1}),
+                                 ("bandwidth_limit", {"max_kbps": 50000})))
+    assert len(scene.flows("h1")) == 2
+    with scene.traffic("a", "b", 2.5, each=100, mbit=2.4) as found:  # 3,000 a second
+        pass
+    [came] = found
+    assert 700 < came.packets(1, 2.25) < 1400, came
+
+
+def test_who_hears_the_same_is_not_limited_by_another(scene: Scene) -> None:
+    """A meter drops a packet for all that is done with it after: so each limited port that hears a broadcast has its own."""
+    scene.hold("b", scene.policy(("bandwidth_limit", {"max_kbps": 100, "max_burst_kbps": 10, "direction": "ingress"})))
+    with scene.traffic("a", "b", 1.75, each=1000, mbit=1.6, to="10.8.0.255", also="c") as found:
+        pass
+    limited, other = found
+    assert limited.packets(0.5, 1.5) < 60 and other.packets(0.25, 1.5) > 150, found
+
+
+def test_a_restart_touches_nothing(scene: Scene) -> None:
+    scene.admin.update_network(scene.network, qos_policy_id=scene.policy(("bandwidth_limit", {"max_kbps": 5000})))
+    assert eventually(lambda: len(scene.flows("h2")) == 2 and len(scene.flows("h1")) == 1)
+    meters, flows, pid = scene.meters("h2"), scene.flows("h2"), scene.cloud.pid("controller")
+    assert pid and len(meters) == 2
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: scene.cloud.pid("controller") not in (None, pid), 20)
+    assert eventually(lambda: all(s["connected"] and s["realised"] == s["wanted"] for s in scene.cloud.status()["switches"]), 20)
+    assert meters.keys() == scene.meters("h2").keys() and all(scene.meters("h2")[n] > meters[n] for n in meters)
+    assert all(scene.flows("h2")[flow] > flows[flow] for flow in flows)
+    # What somebody changes or takes away is mended, with the flows that went with it.
+    first, second = sorted(meters)
+    scene.cloud.ofctl("h2", "mod-meter", "br-int", f"meter={first},kbps,burst,band=type=drop,rate=1,burst_size=1")
+    scene.cloud.ofctl("h2", "del-meter", "br-int", f"meter={second}")
+    os.kill(scene.cloud.pid("controller") or 0, signal.SIGKILL)
+    assert eventually(lambda: "rate=1 " not in scene.cloud.ofctl("h2", "dump-meters", "br-int")
+                      and len(scene.flows("h2")) == len(scene.meters("h2")) == 2, 20)
