@@ -11,6 +11,7 @@ from controller.addresses import laid
 from controller.crossing import tag
 from controller.derive import Here, Net, derives, hosts_of_router, itself
 from controller.flow import (
+    ARP,
     ARP_REPLY,
     ARP_SHA,
     ARP_SPA,
@@ -19,6 +20,7 @@ from controller.flow import (
     ND_NA,
     ND_TARGET,
     ND_TLL,
+    Field,
     Flow,
     flow,
     goto,
@@ -42,6 +44,7 @@ from controller.pipeline import (
     NETWORK,
     NEXT_HOP,
     NEXT_HOPS,
+    OVERRIDE,
     PEER_MAC,
     RESOLVED,
     SPECIAL,
@@ -49,6 +52,7 @@ from controller.pipeline import (
 
 SECONDS = 60  # for which what somebody outside said is believed; the agent asks again before (ovsagent/answers/next_hops.py)
 MOST = 4096
+TO_ONE, TO_ALL = (ETH_DST.masked(bit, "01:00:00:00:00:00") for bit in ("00:00:00:00:00:00", "01:00:00:00:00:00"))
 SAID = (ARP_REPLY, ARP_SPA, ARP_SHA), (ND_NA, ND_TARGET, ND_TLL), (ND_NA + (ND_TLL == 0), ND_TARGET, ETH_SRC)
 
 
@@ -68,12 +72,32 @@ def hosts_leaving_by_it(network: Any, net: Net) -> Iterable[str]:
     return frozenset().union(*(hosts_of_router(net, router_id) for router_id in routers))
 
 
+def hosts_leaving_by_its_network(subnet: Any, net: Net) -> Iterable[str]:
+    return hosts_leaving_by_it(net.get("network", subnet.network_id), net)
+
+
 @derives("network", at=hosts_leaving_by_it)
 def hearsay(network: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """What somebody on the wire says of itself. What was asked for goes to the agent, too: packets may wait for it."""
+    """What somebody on the wire tells one of us, who asked: the agent hears it, too, for packets may wait for it."""
     door = here.ofport("br-int", "routers")
+    copied = (*tag(NETWORK.of), output(door), pop_vlan()) if door else ()
     for said, address, mac in SAID:
-        learnt = remember(NEXT_HOPS, EXACT, (NETWORK, ADDRESS), [(mac, PEER_MAC)], load(KNOWN, 1), seconds=SECONDS, most=MOST)
-        asked = match(NETWORK == network.number, FROM_WIRE == 1, said)
-        copied = (*tag(NETWORK.of), output(door), pop_vlan()) if door else ()
-        yield flow(HEARD, SPECIAL if mac is ETH_SRC else EXACT, asked, *laid(address), learnt, *copied)
+        yield flow(HEARD, SPECIAL if mac is ETH_SRC else EXACT, match(NETWORK == network.number, FROM_WIRE == 1, TO_ONE, said),
+                   *laid(address), learnt(mac), *copied)
+
+
+@derives("subnet", at=hosts_leaving_by_its_network)
+def announcements(subnet: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What its gateway tells everybody: that it is another now, perhaps. Of nobody else, or every address that any host
+    announces would be remembered by all."""
+    network = net.get("network", subnet.network_id)
+    for said, address, mac in SAID:
+        if subnet.gateway_ip and (address is ARP_SPA) == (subnet.ip_version == 4):
+            what = ARP if address is ARP_SPA else said
+            yield flow(HEARD, OVERRIDE if mac is ETH_SRC else OVERRIDE - 1,
+                       match(NETWORK == network.number, FROM_WIRE == 1, TO_ALL, what, address == subnet.gateway_ip),
+                       *laid(address), learnt(mac))
+
+
+def learnt(mac: Field) -> bytes:
+    return remember(NEXT_HOPS, EXACT, (NETWORK, ADDRESS), [(mac, PEER_MAC)], load(KNOWN, 1), seconds=SECONDS, most=MOST)

@@ -199,11 +199,19 @@ def _joined(net: Net, network_id: str) -> tuple[tuple[str, int], ...]:
 def person(row: Any, net: Net, here: Here) -> Iterator[Answer]:
     """In whose name the agent speaks."""
     if one := interface(net, row.id):
-        yield _person(net, row.router_id, one)
+        yield _person(net, row.router_id, one, ())
 
 
-def _person(net: Net, router_id: str, one: Interface) -> Answer:
+@derives("router_gateway", at=hosts_of_its_router)
+def person_outside(row: Any, net: Net, here: Here) -> Iterator[Answer]:
+    """Likewise; and the next hops outside by name, since a MAC holds only the end of an IPv6 address."""
+    if one := outside(net, row.router_id):
+        subnets = net.where("subnet", network_id=one.network_id)
+        yield _person(net, row.router_id, one, [s.gateway_ip for s in subnets if s.gateway_ip])
+
+
+def _person(net: Net, router_id: str, one: Interface, gateways: Iterable[str]) -> Answer:
     hops = {hop for hop in _routes(net, router_id).values() if _towards(net, router_id, hop) == one}
     addresses = [f"{address}/{cidr.rpartition('/')[2]}" for address, cidr in one.addresses]
     return answer("router", one.port_id, network=one.network, mac=one.mac, addresses=addresses,
-                  next_hops=sorted(hops))
+                  next_hops=sorted(hops.union(gateways)))
