@@ -81,7 +81,7 @@ def built(cloud: RunningCloud, request: pytest.FixtureRequest) -> Iterator[tuple
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("built", ["flat", "flats", "mixed"], indirect=True)
+@pytest.mark.parametrize("built", ["flat", "flats", "mixed", "provider-router", "tenant-routers"], indirect=True)
 def test_everybody_reaches_whom_the_plan_lets(cloud: RunningCloud, built: tuple[Plan, dict[str, list[str]]]) -> None:
     plan, addresses = built
     sdk = cloud.connect("admin").network
