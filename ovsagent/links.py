@@ -105,8 +105,8 @@ def deafen(name: str) -> None:
 def settle(number: int, name: str, *, mac: str) -> None:
     """Let this host's own IP stack serve a link of the switch's, with no address but what is routed here (`route`), and nobody
     on it whose MAC it would have to ask for: all have its own. It says nothing by itself, and believes nothing it is told."""
-    for setting, value in (("ipv4/conf/{}/rp_filter", 1), ("ipv4/conf/{}/forwarding", 0), ("ipv6/conf/{}/disable_ipv6", 0),
-                           ("ipv6/conf/{}/addr_gen_mode", 1), ("ipv6/conf/{}/accept_ra", 0), ("ipv6/conf/{}/forwarding", 0)):
+    for setting, value in (("ipv4/conf/{}/rp_filter", 1), ("ipv4/conf/{}/forwarding", 0), ("ipv6/conf/{}/addr_gen_mode", 1),
+                           ("ipv6/conf/{}/disable_ipv6", 0), ("ipv6/conf/{}/accept_ra", 0), ("ipv6/conf/{}/forwarding", 0)):
         with suppress(FileNotFoundError):                                       # no IPv6, or the link is gone again
             Path("/proc/sys/net", setting.format(name)).write_text(str(value))
     _ask(_SET, 0, _header(number, flags=_UP | _NOARP), _mac(mac))

@@ -104,6 +104,9 @@ def test_each_is_told_of_itself(cloud: RunningCloud, red: Guest, blue: Guest) ->
     assert network["services"] == [{"type": "dns", "address": "10.0.0.53"}]
     routes = cloud.exec(blue.name, "ip", "route")
     assert "default" not in routes and "169.254.169.254 via 10.0.0.1" in routes, "told by DHCP, where there is no other way"
+    cloud.run("ip", "-n", red.namespace, "route", "add", "169.254.169.254", "dev", "eth0")
+    assert told(cloud, red)["uuid"] == red.port, "asked for its MAC, it has one"
+    cloud.run("ip", "-n", red.namespace, "route", "del", "169.254.169.254")
     assert curl(cloud, red, "/openstack/latest/user_data", FOUR, "-i").startswith("HTTP/1.1 404")
 
 

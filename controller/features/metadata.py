@@ -118,14 +118,15 @@ def instance(port: Any, net: Net, here: Here) -> Iterator[Answer]:
         return
     addresses = [f["ip_address"] for f in port.fixed_ips]
     name = host_name(next(iter(sorted(addresses, key=lambda a: ":" in a)), port.mac_address))
+    full = f"{name}.{DOMAIN}"
     files = {
         "openstack/meta_data.json": said({
-            "uuid": port.id, "name": name, "hostname": f"{name}.{DOMAIN}", "project_id": port.project_id, "launch_index": 0,
+            "uuid": port.id, "name": name, "hostname": full, "project_id": port.project_id, "launch_index": 0,
             "meta": {}, "public_keys": {}, "devices": []}),
         "openstack/network_data.json": said(network_data(port, network, net)),
         "openstack/vendor_data.json": "{}",
         "ec2/meta-data/instance-id": port.id, "ec2/meta-data/ami-launch-index": "0", "ec2/meta-data/mac": port.mac_address,
-        "ec2/meta-data/hostname": f"{name}.{DOMAIN}", "ec2/meta-data/local-hostname": f"{name}.{DOMAIN}",
+        "ec2/meta-data/hostname": full, "ec2/meta-data/local-hostname": full,
     }
     for address in [a for a in addresses if ":" not in a][:1]:
         files["ec2/meta-data/local-ipv4"] = address

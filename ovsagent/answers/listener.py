@@ -19,6 +19,7 @@ from pathlib import Path
 from ovsagent import links
 from ovsagent.answers import metadata
 from ovsagent.answers.book import Book
+from ovsagent.answers.desk import MISWRITTEN
 from ovsagent.answers.device import LOOK, Meter, attach, deaf_to
 from ovsagent.bridges import METADATA
 from ovsagent.ovsdb import Tables
@@ -147,7 +148,9 @@ class Listener:
         for _ in range(BATCH):
             try:
                 connection, caller = door.accept()
-            except OSError:     # nobody more; or one who left, or no room for a file: it is looked at again
+            except OSError as error:    # nobody more; or one who has left
+                if error.errno in (errno.EMFILE, errno.ENFILE) and self._lines:     # else we would turn in a circle
+                    self._end(next(iter(self._lines)))
                 break
             now = time.monotonic()
             ofport = int(ip_address(connection.getsockname()[0].partition("%")[0])) & NUMBER
@@ -199,7 +202,11 @@ class Listener:
             self.refused += 1
             return metadata.refusal(HTTPStatus.TOO_MANY_REQUESTS, "Retry-After: 1"), True
         entry = self.book.get("metadata", self.tables().vifs.get(ofport, ""))
-        answer, lasting = metadata.reply(head, entry["files"] if entry else None)
+        try:
+            answer, lasting = metadata.reply(head, entry["files"] if entry else None)
+        except MISWRITTEN as error:
+            log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+            answer, lasting = metadata.refusal(HTTPStatus.SERVICE_UNAVAILABLE), False
         self.answered += 1
         return answer, not lasting
 
