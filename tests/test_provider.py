@@ -162,14 +162,39 @@ def test_a_vlan_has_its_tag_on_the_wire_and_is_a_world_of_its_own(bed: Bed, wire
 
     try:
         assert bed.cloud.pings(near.name, far.four) and bed.mtu(near) == 1500
-        ping = IP(src="192.0.2.1", dst=near.four) / ICMP(id=7) / Raw(MARK)
-        bed.cloud.exec(near.name, "ip", "neigh", "replace", "192.0.2.1", "lladdr", outside.mac, "dev", "eth0")
-        asked, answered = heard_of(100, ARP(op=1, hwsrc=outside.mac, psrc="192.0.2.1", pdst=near.four), ping)
+        stranger = next(each for each in ("192.0.2.77", "192.0.2.78", "192.0.2.79") if each not in (near.four, far.four))
+        ping = IP(src=stranger, dst=near.four) / ICMP(id=7) / Raw(MARK)
+        bed.cloud.exec(near.name, "ip", "neigh", "replace", stranger, "lladdr", outside.mac, "dev", "eth0")
+        asked, answered = heard_of(100, ARP(op=1, hwsrc=outside.mac, psrc=stranger, pdst=near.four), ping)
         assert (asked[Dot1Q].vlan, asked[ARP].hwsrc, asked[ARP].op) == (100, near.mac, 2)
         assert (answered[Dot1Q].vlan, answered[ICMP].type, answered[ICMP].id) == (100, 0, 7)
         assert heard_of(101, ping) == [] and heard_of(0, ping) == []
+        routed(bed, network, far)
     finally:
         bed.remove(near, far)
+
+
+def routed(bed: Bed, network: Any, far: Guest) -> None:
+    """From a tunnel's network on h1 to the VLAN's on h2: it leaves h1 by the wire, with a MAC that no other host's router has."""
+    inner = bed.network("10.6.0.0/24", network_type="vxlan")
+    router = bed.admin.create_router(name="wire")
+    subnets = [subnet for each in (inner, network) for subnet in bed.admin.subnets(network_id=each.id)]
+    for subnet in subnets:
+        bed.admin.add_interface_to_router(router, subnet=subnet.id)
+    guest = bed.guest("behind", inner, "h1")
+    try:
+        assert bed.cloud.pings(guest.name, far.four)
+
+        def said() -> list[tuple[int, str]]:
+            flows = bed.cloud.ofctl("h1", "dump-flows", "br-ex")
+            return [(int(n), mac) for n, mac in re.findall(r"n_packets=(\d+),.*set_field:([0-9a-f:]{17})->eth_src", flows)]
+
+        assert eventually(lambda: sum(n for n, _ in said()) >= 3) and all(mac.startswith("0e:") for _, mac in said())
+    finally:
+        bed.remove(guest)
+        for subnet in subnets:
+            bed.admin.remove_interface_from_router(router, subnet=subnet.id)
+        bed.admin.delete_router(router)
 
 
 @pytest.mark.parametrize(("network_type", "mtu"), [("geneve", 1442), ("gre", 1458)])
@@ -193,15 +218,14 @@ def test_tunnels_of_other_types(bed: Bed, network_type: str, mtu: int) -> None:
 
 def test_a_local_network_never_leaves_its_host(bed: Bed) -> None:
     network = bed.network("10.7.0.0/24", network_type="local")
-    near, other, far = (bed.guest(f"local-{n}", network, host) for n, host in enumerate(("h1", "h1", "h2")))
+    near, far = (bed.guest(f"local-{host}", network, host) for host in HOSTS)
     try:
-        assert bed.cloud.pings(near.name, other.four)
         assert not bed.cloud.pings(near.name, far.four, count=1)
         with far.hearing() as heard:
             near.send([Ether(src=near.mac, dst=ALL) / ARP(op=1, hwsrc=near.mac, psrc=near.four, pdst=near.four)])
         assert heard == []
     finally:
-        bed.remove(near, other, far)
+        bed.remove(near, far)
 
 
 @pytest.fixture
