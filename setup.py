@@ -9,7 +9,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(exclude=("tests", "tests.*", "bench", "bench.*")),
     include_package_data=True,
-    package_data={"unryu": ["migrations/*.py", "migrations/*.mako", "migrations/versions/*.py"]},
+    package_data={"unryu": ["migrations/*.py", "migrations/*.mako", "migrations/versions/*.py"], "topology": ["plans/*.yaml"]},
     install_requires=[
         "alembic", "argon2-cffi", "click", "cryptography", "Flask", "gunicorn", "markdown-it-py", "msgpack", "netaddr",
         "openstacksdk", "os-ken", "oslo.policy", "prometheus-client", "psycopg[binary]", "pydantic", "pydantic-settings",

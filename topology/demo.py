@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from topology.internet import SERVER
+
 BIN = Path(sys.executable).parent  # of the environment that runs us
 LINES = 14  # of one command's output; the rest is for who types it
 
@@ -59,11 +61,17 @@ class Demo:
         }
 
     def port(self, name: str) -> dict[str, str]:
-        """A port's addresses by family, asked apart from what is shown."""
+        """A port's MAC, and its addresses by family, asked apart from what is shown."""
         said = subprocess.run([BIN / "openstack", "port", "show", name, "-f", "json"], capture_output=True, text=True,
                               env=self.environment, check=True).stdout
-        addresses = [fixed["ip_address"] for fixed in json.loads(said)["fixed_ips"]]
-        return {"v6" if ":" in address else "v4": address for address in addresses}
+        shown = json.loads(said)
+        addresses = [fixed["ip_address"] for fixed in shown["fixed_ips"]]
+        return {"mac": shown["mac_address"], **{"v6" if ":" in address else "v4": address for address in addresses}}
+
+    def floating_ip(self) -> str:
+        said = subprocess.run([BIN / "openstack", "floating", "ip", "list", "-f", "json"], capture_output=True, text=True,
+                              env=self.environment, check=True).stdout
+        return str(json.loads(said)[0]["Floating IP Address"])
 
 
 def play(demo: Demo) -> None:
@@ -88,10 +96,29 @@ def play(demo: Demo) -> None:
     if listed.count("ACTIVE") != 2:
         raise Failed("The two ports should be ACTIVE.")
     demo.step("What the operator sees", "unryu status | sed -n '/^switches/,/└/p'")
-    switch = shlex.quote(f"unix:{demo.state}/hosts/h1/br-int.mgmt")
+    demo.step(
+        "A router, its way out shared",
+        "openstack router create edge -c name -c status",
+        "openstack router add subnet edge blue-v4",
+        "openstack router set edge --external-gateway internet",
+    )
+    seen = demo.step("Out: a web server on the provider's side sees the router's address",
+                     f"unryu lab exec vm1 -- curl -s -m 3 http://{SERVER[4]}/")
+    demo.step(
+        "A floating IP, and a rule that lets pings in",
+        "openstack floating ip create internet --port web -c floating_ip_address -c fixed_ip_address -c status",
+        "openstack security group rule create default --protocol icmp -c protocol -c direction",
+    )
+    floating = demo.floating_ip()
+    demo.step("In: from outside", f"unryu lab exec internet -- ping -c 3 -i 0.2 -W 1 {floating}")
+    now = demo.step("Out again: now it is seen under an address of its own",
+                    f"unryu lab exec vm1 -- curl -s -m 3 http://{SERVER[4]}/")
+    if floating not in now or floating in seen:
+        raise Failed(f"The web server should have seen {floating}, and before it another address.")
+    switch = shlex.quote(f"unix:{demo.state}/hosts/h1/br-tun.mgmt")
     demo.step(
         "The flows on h1 that name the port on h2",
-        f"ovs-ofctl -O OpenFlow13 --no-stats dump-flows {switch} | grep -F {other['v4']}",
+        f"ovs-ofctl -O OpenFlow13 --no-stats dump-flows {switch} | grep -F {other['mac']}",
     )
 
 
