@@ -10,6 +10,7 @@ from tests.clouds import RunningCloud
 from topology.internet import SERVER
 from topology.plan import Plan, named, plans
 
+
 def test_a_plan_is_named_or_a_file(tmp_path: Path) -> None:
     assert set(plans()) == {"flat", "flats", "mixed", "provider-router", "tenant-routers"}
     own = tmp_path / "own.yaml"
