@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,9 +112,8 @@ def settle(number: int, name: str, *, mac: str) -> None:
     _ask(_SET, 0, _header(number, flags=_UP | _NOARP), _mac(mac))
 
 
-def route(prefix: str, number: int, *, local: bool = False) -> None:
+def route(network: IPv4Network | IPv6Network, number: int, *, local: bool = False) -> None:
     """Lead these addresses to the link; with `local` each of them is one of ours, as far as it is asked for there."""
-    network = ip_network(prefix)
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
     kind = (255, 4, 254, 2) if local else (254, 4, 253, 1)      # RT_TABLE_*, RTPROT_STATIC, RT_SCOPE_*, RTN_*
     _ask(_NEW_ROUTE, _CREATE | _REPLACE, struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, *kind, 0),

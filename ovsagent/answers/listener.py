@@ -60,6 +60,7 @@ class Listener:
         self.refused = 0
         self._doors: list[socket.socket] = []
         self._number = 0        # of the device that they are at
+        self._said = ""         # why there are none, in the log
         self._lines: dict[Line, None] = {}      # the oldest first
         self._selector = selectors.DefaultSelector()
         self._stopping = threading.Event()
@@ -100,25 +101,24 @@ class Listener:
             return
         try:
             links.settle(link.number, METADATA, mac=MAC)
-            for family, guests, here in ((socket.AF_INET, GUESTS, HERE), (socket.AF_INET6, GUESTS6, HERE6)):
-                if family == socket.AF_INET6 and not Path("/proc/sys/net/ipv6").exists():
-                    continue
-                links.route(here, link.number, local=True)
-                links.route(guests, link.number)
-                self._open(family)
-        except OSError as error:
-            if error.errno not in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
-                raise
+            for family, (guests, here) in FAMILIES.items():
+                if family == socket.AF_INET or Path("/proc/sys/net/ipv6").exists():
+                    links.route(here, link.number, local=True)
+                    links.route(guests, link.number)
+                    self._open(family)
+        except OSError as error:    # it has just gone; or the port is somebody else's, who listens on all devices
             self._close()
+            if str(error) != self._said:
+                self._said = str(error)
+                log.warning("guests get no metadata; trying again until they do", extra={"reason": error})
             return
-        self._number = link.number
+        self._number, self._said = link.number, ""
         self._filter()
         log.info("open", extra={"device": link.number})
 
     def _open(self, family: socket.AddressFamily) -> None:
         """Bound to the device: whoever reaches this host otherwise finds nobody at that port, whatever address he says he has."""
         door = socket.socket(family)
-        self._doors.append(door)
         door.setblocking(False)
         door.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, METADATA.encode())
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -127,6 +127,7 @@ class Listener:
         door.bind(("", PORT))
         door.listen(MOST)
         self._selector.register(door, selectors.EVENT_READ, door)
+        self._doors.append(door)
 
     def _filter(self) -> None:
         """Whom the meter has muted, the kernel drops: it does not fill the row of those who wait to be welcomed."""

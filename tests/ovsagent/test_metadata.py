@@ -183,6 +183,17 @@ def test_who_is_on_the_host_is_no_guest(served: Listener) -> None:
 
 
 @pytest.mark.system
+def test_a_port_that_is_somebody_elses_is_asked_for_again(served: Listener, caplog: pytest.LogCaptureFixture) -> None:
+    ask(100)
+    second = Listener(served.book, served.tables)
+    with inside(NAMESPACE):
+        second._attend()
+        second._attend()
+    assert [r.message for r in caplog.records] == ["guests get no metadata; trying again until they do"]
+    assert ask(100) == "port100"
+
+
+@pytest.mark.system
 def test_many_questions_by_one_connection(served: Listener) -> None:
     with dial(102) as line:
         line.sendall(b"GET /latest/meta-data/instance-id HTTP/1.1\r\n\r\n" * 50 + b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
