@@ -255,8 +255,8 @@ def test_leases_go_on_with_the_control_plane_frozen_and_dead(cloud: RunningCloud
         agent = cloud.pid("agent", "h1")
         os.kill(agent or 0, signal.SIGKILL)
         assert eventually(lambda: cloud.pid("agent", "h1") not in (None, agent)), "the supervisor starts it again"
-        opened = cloud.state / "log" / "h1-agent.log"
-        assert eventually(lambda: re.search(r"book: opened .*\n(.*\n)*.*device: open .*door", opened.read_text())), "from its disk"
+        log = cloud.state / "log" / "h1-agent.log"
+        assert eventually(lambda: re.search(r"book: opened .*\n(.*\n)*.*device: open .*door", log.read_text())), "from its disk"
         served()
         os.kill(supervisor, signal.SIGSTOP)
         for pid in planes:
