@@ -25,6 +25,7 @@ from controller.flow import (
     IPV4_SRC,
     Flow,
     conjunction,
+    ct_clear,
     ct_nat,
     flow,
     goto,
@@ -119,7 +120,7 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow]:
                goto(ENTRY))
     arrives = router, IPV4, IPV4_DST == address
     yield flow(ENTRY, EXACT, match(*arrives), set_field(IPV4_DST, fixed), goto(ROUTE))
-    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), ct_nat(zone(way.router), ROUTE, destination=fixed))
+    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed))
     abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network)
     leaves = router, IPV4, IPV4_SRC == fixed
     yield flow(EXIT, EXACT, match(*leaves), set_field(IPV4_SRC, address), *abroad, goto(UPLINK))

@@ -23,6 +23,7 @@ from controller.flow import (
     UDP_SRC,
     Field,
     Flow,
+    ct_clear,
     ct_nat,
     flow,
     goto,
@@ -93,7 +94,7 @@ def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow]:
     if len(inner) < len(outer):
         for low, bits, _ in blocks(outer, outer):
             yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)),
-                       ct_nat(zone(way.router), ROUTE, destination=fixed, port=inner[0]))
+                       ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed, port=inner[0]))
         yield flow(SNAT, EXACT + 1, match(leaves, source == inner[0]), *abroad, ct_nat(zone(way.router), UPLINK, source=address))
         return
     for low, bits, to in blocks(outer, inner):

@@ -20,12 +20,12 @@ from controller.flow import (
     ARP_THA,
     ETH_DST,
     ETH_SRC,
+    FRAGMENT,
     ICMP,
     ICMP_TYPE,
     ICMPV6,
     ICMPV6_TYPE,
     IN_PORT,
-    IP_FRAG,
     IP_TTL,
     IPV4,
     IPV4_DST,
@@ -38,6 +38,7 @@ from controller.flow import (
     TUN_DST,
     TUN_ID,
     Flow,
+    ct_clear,
     ct_nat,
     ct_undo,
     flow,
@@ -51,7 +52,7 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import interfaces, networks, outside
+from controller.inside import interfaces, networks, outside, to_the_door
 from controller.outside import entering, exits, gateway_host, speaks_as, whether_yielded, zone
 from controller.pipeline import (
     CLAIMED_MAC,
@@ -68,6 +69,7 @@ from controller.pipeline import (
     LOCAL,
     NEIGHBOUR,
     NETWORK,
+    NOT_SERVED,
     OVERLAY,
     OVERRIDE,
     OWNED,
@@ -120,7 +122,7 @@ def replies(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(table, OVERRIDE + 1, match(YIELDED == 1))
     yield flow(RETURNED, EXACT, match(IPV4, TRK == 1, RPL == 1), goto(ROUTE))
     yield flow(RETURNED, EXACT, match(ICMP, TRK == 1, RPL == 0, ICMP_TYPE == 8), goto(ROUTE))
-    yield flow(RETURNED, EXACT, match(ICMP, TRK == 1, RPL == 0, IP_FRAG == "later"), goto(ROUTE))
+    yield flow(RETURNED, EXACT, match(FRAGMENT, ICMP, TRK == 1, RPL == 0), goto(ROUTE))
 
 
 @derives("router_gateway", at=its_host)
@@ -152,7 +154,7 @@ def inward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
                *whether_yielded(way), goto(ENTRY))
     router = ROUTER == way.router
     if own:
-        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), ct_undo(zone(way.router), RETURNED))
+        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), ct_clear(), ct_undo(zone(way.router), RETURNED))
     else:
         yield flow(ENTRY, FALLBACK, match(router, IPV4), goto(ROUTE))
     yield flow(ENTRY, FALLBACK, match(router, IPV6), goto(ROUTE))
@@ -160,7 +162,8 @@ def inward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 @derives("router_gateway", at=everywhere)
 def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """Pings of its own addresses: the answer goes back to where the question came from."""
+    """Pings of its own addresses; pieces of large ones are turned around by the agent, and what else is sent to a router from
+    inside it does not serve."""
     way = outside(net, row.router_id)
     for address, _ in way.addresses:
         protocol, kind, request, reply, source, target = ECHO[6 if ":" in address else 4]
@@ -168,7 +171,7 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
                 move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))
         asked = (ROUTER == way.router) + (target == address)
         yield flow(ROUTE, OVERRIDE + 2, match(protocol, kind == request, asked), set_field(kind, reply), *back)
-        yield flow(ROUTE, OVERRIDE + 2, match(protocol, IP_FRAG == "later", asked), *back)
+        yield flow(ROUTE, OVERRIDE + 1, match(IPV6 if ":" in address else IPV4, asked), *to_the_door(here, NOT_SERVED))
 
 
 @derives("router_gateway", at=its_host)

@@ -189,6 +189,8 @@ def _nicira_action(action: bytes, tables: dict[int, str]) -> str | None:
     if kind == 34:
         clause, clauses, number = unpack_from(">BBI", action, 10)
         return f"conjunction({number},{clause + 1}/{clauses})"
+    if kind == 43:
+        return "ct_clear"
     if kind == 35 and len(action) >= 24:
         return _ct(action, tables)
     if len(action) != 24:

@@ -30,6 +30,7 @@ _PUSH_VLAN = Struct(">HHH2x").pack
 _POP_VLAN = Struct(">HH4x").pack
 _RESUBMIT = Struct(">HHIHHB3x").pack
 _CT = Struct(">HHIHHIHB5x").pack
+_CT_CLEAR = Struct(">HHIH6x").pack
 _NAT = Struct(">HHIH2xHH4sH2x").pack
 _LEARN = Struct(">HHIHHHHQHB5x").pack
 _LEARN_TO = Struct(">IH").pack
@@ -188,6 +189,11 @@ def ct(zone: int | Bits, table: Table) -> Jump:
 def ct_commit(zone: int | Bits) -> bytes:
     """Have conntrack remember the packet's connection. Never with a bare `nat`: that ends Open vSwitch 3.1."""
     return _ct(1, zone, 0xFF)
+
+
+def ct_clear() -> bytes:
+    """Forget what conntrack said of the packet. Asked again in the zone where it was asked before, it would not look again."""
+    return _CT_CLEAR(0xFFFF, 16, _VENDOR, 43)
 
 
 def ct_nat(zone: int, table: Table, source: str = "", destination: str = "", port: int = 0) -> Jump:

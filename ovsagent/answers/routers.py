@@ -142,7 +142,8 @@ class Routers:
         found = self._floating.get((number, recipient(packet))) or self._floating.get((number, sender(packet)))
         if found and self.translating.pass_(number, time.monotonic()):
             self.answered["translated"] += 1
-            self.device.send(ethernet(found.mac, NOBODY, IPV4, nat.translated(packet, found)), found.inside)
+            said = nat.translated(packet, found, inward=number == found.outside)
+            self.device.send(ethernet(found.mac, NOBODY, IPV4, said), found.inside)
 
     def _want(self, frame: bytes, packet: bytes, number: int, now: float) -> None:
         interface, end = self._of(number, frame[6:12]), frame[2:6]

@@ -59,6 +59,7 @@ from controller.flow import (
     conjunction,
     cookie,
     ct,
+    ct_clear,
     ct_commit,
     ct_nat,
     ct_undo,
@@ -144,8 +145,8 @@ EVERY_WORD = {
         "priority=18,ipv6,reg0=0x5/0x7fff actions=ct(table=l2,zone=NXM_NX_REG1[0..15]),ct(commit,zone=7),ct(commit)",
     flow(LOCAL, 18, match(FRAGMENT), ct_nat(0x8001, L2, source="203.0.113.5")):
         "priority=18,ip,nw_frag=yes actions=ct(commit,table=l2,zone=32769,nat(src=203.0.113.5))",
-    flow(LOCAL, 18, match(UDP), ct_nat(0x8001, L2, destination="10.0.0.5", port=80), ct_undo(7, L2)):
-        "priority=18,udp actions=ct(commit,table=l2,zone=32769,nat(dst=10.0.0.5:80)),ct(table=l2,zone=7,nat)",
+    flow(LOCAL, 18, match(UDP), ct_clear(), ct_nat(0x8001, L2, destination="10.0.0.5", port=80), ct_undo(7, L2)):
+        "priority=18,udp actions=ct_clear,ct(commit,table=l2,zone=32769,nat(dst=10.0.0.5:80)),ct(table=l2,zone=7,nat)",
     flow(LOCAL, 19, match(IPV4, NEW == 1, EST == 0, TRK == 1, POLICY == 0x100000002, CT_NW_SRC == "10.0.0.0/8",
                           CT_NW_DST == "10.0.0.1", CT_NW_PROTO == 6, CT_TP_DST.masked(80, 0xFFF0), CT_TP_SRC == 5),
          load(POLICY, 0xFEDCBA9876543210), goto(L2)):
