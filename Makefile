@@ -16,7 +16,7 @@ test: setup  ## everything, as root: real switches, whole small clouds, PostgreS
 drill: setup  ## the random drills at full count
 	@UNRYU_REQUESTS=5000 $(PYTHON) -m pytest -s tests/test_schemathesis.py
 	@UNRYU_HISTORIES=200 $(PYTHON) -m pytest -s tests/controller/test_history.py
-	@UNRYU_RACES=2000 $(PYTHON) -m pytest -s tests/controller/test_races.py
+	@UNRYU_RACES=2000 $(PYTHON) -m pytest -s tests/controller/test_races.py tests/controller/test_router_races.py
 	@UNRYU_MATRICES=200 UNRYU_HOSTS=3 $(PYTHON) -m pytest -s tests/groups/test_matrix.py
 	@UNRYU_LISTENERS=1100 $(PYTHON) -m pytest -s tests/test_broadcast.py
 	@UNRYU_MOVES=all $(PYTHON) -m pytest -s tests/test_moving.py

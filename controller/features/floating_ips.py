@@ -236,7 +236,7 @@ class PortForwarding(Resource, kind="port_forwarding", service="network", withou
         return self.replace(**changes)
 
     def _checked(self, tx: "Tx", context: "Context") -> Self:
-        floating = tx.lock("floatingip", self.floatingip_id, referable=True)
+        floating = tx.get("floatingip", self.floatingip_id)  # locked already, as what this is a part of
         port = tx.lock("port", self.internal_port_id, referable=True)
         _may_be_reached(floating, port, context)
         fixed = next((f for f in port.fixed_ips if f["ip_address"] == self.internal_ip_address), None)
