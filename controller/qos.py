@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from controller.derive import Net, remembered
 from controller.flow import BITS, PACKETS, Meter, Table, Through, meter, through
-from controller.pipeline import PACE, PORTS_METERS
+from controller.pipeline import PACE, PORTS_METERS, ROUTERS_METERS
 from unryu.errors import Forbidden, NotFound
 from unryu.scope import seen
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 EGRESS, INGRESS = DIRECTIONS = "egress", "ingress"
 """As a guest sees it: what it sends, what it is sent."""
 
+ONE = (BITS,)
+"""What is limited where there is room for one meter: of floating IPs and gateways."""
+
 
 class Limit(NamedTuple):
     counts: int
@@ -25,7 +28,7 @@ class Limit(NamedTuple):
 
 
 def ruling(port: Any, network: Any) -> str:
-    """The policy that holds for a port: its own, else its network's; empty: none."""
+    """The policy that holds for a port, or a floating IP: its own, else its network's; empty: none."""
     return port.qos_policy_id or network.qos_policy_id or ""
 
 
@@ -52,25 +55,41 @@ def mark(net: Net, policy_id: str) -> int | None:
     return next((rule.dscp_mark for rule in rules), None)
 
 
-def number(ofport: int, direction: str, counts: int) -> int:
-    """Of a port's meter: known without asking what others have."""
-    return PORTS_METERS + 256 * ofport + 2 * DIRECTIONS.index(direction) + (counts == PACKETS)
+# Numbers of meters, four from each of these on: known without asking what others have.
 
 
-def meters(net: Net, policy_id: str, ofport: int) -> Iterator[Meter]:
+def of_port(ofport: int) -> int:
+    return PORTS_METERS + 256 * ofport
+
+
+def of_floating(ofport: int, port: Any, fixed: str) -> int:
+    """Of the floating IP of this address of the port; it has 64 at most, and seldom more than one of each version."""
+    return of_port(ofport) + 4 * (1 + sum(f["ip_address"] < fixed for f in port.fixed_ips) % 63)
+
+
+def of_gateway(router: int) -> int:
+    return ROUTERS_METERS + 256 * router
+
+
+def _number(first: int, direction: str, counts: int) -> int:
+    return first + 2 * DIRECTIONS.index(direction) + (counts == PACKETS)
+
+
+def meters(net: Net, policy_id: str, first: int, of: tuple[int, ...] = (BITS, PACKETS)) -> Iterator[Meter]:
     for direction in DIRECTIONS if policy_id else ():
         for counts, rate, burst in limits(net, policy_id, direction):
-            yield meter("br-int", number(ofport, direction, counts), counts, rate, burst)
+            if counts in of:
+                yield meter("br-int", _number(first, direction, counts), counts, rate, burst)
 
 
-def passing(net: Net, policy_id: str, direction: str, ofport: int) -> list[Through]:
-    """The meters on the way of what a port sends, or is sent, one after the other."""
-    return [through(number(ofport, direction, counts)) for counts in counted(net, policy_id, direction)]
+def passing(net: Net, policy_id: str, direction: str, first: int, of: tuple[int, ...] = (BITS, PACKETS)) -> list[Through]:
+    """The meters on the way of what is sent, or received, one after the other."""
+    return [through(_number(first, direction, counts)) for counts in counted(net, policy_id, direction) if counts in of]
 
 
 def entering(net: Net, policy_id: str, ofport: int, onward: Table) -> tuple[list[Through], Table]:
     """How a packet that a port sends begins its way: with the first meter, if any; then to `pace`, where there is more."""
-    meters = passing(net, policy_id, EGRESS, ofport)
+    meters = passing(net, policy_id, EGRESS, of_port(ofport))
     return meters[:1], PACE if len(meters) > 1 or mark(net, policy_id) is not None else onward
 
 

@@ -1,5 +1,6 @@
 """QoS policies with packets: limits both ways, changed under traffic, lifted, kept by a restart; marks; packet rates."""
 
+import itertools
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ import pytest
 from tests.clouds import RunningCloud, eventually
 
 pytestmark = pytest.mark.system
+
+PORTS = itertools.count(5000)
 
 # Prints, for each quarter of a second since the first of it, the bytes and the packets that came; and every TOS among them.
 RECEIVE = """
@@ -119,7 +122,7 @@ class Scene:
     def traffic(self, sender: str, receiver: str, seconds: float, kind: str = "udp", each: int = 1200, mbit: float = 15,
                 to: str = "", also: str = "") -> Iterator[list[Traffic]]:
         """Sent for a while, as the block goes on; what came is there afterwards (to `also`, too, where it listens)."""
-        port = str(5000 + time.monotonic_ns() % 1000)
+        port = str(next(PORTS))
         words = {guest: ["ip", "netns", "exec", self.namespaces[guest], sys.executable, "-c"] for guest in self.ports}
         heard = [subprocess.Popen([*words[guest], RECEIVE, kind, port], stdout=subprocess.PIPE, text=True)
                  for guest in (receiver, also) if guest]
@@ -249,3 +252,38 @@ def test_a_restart_touches_nothing(scene: Scene) -> None:
     os.kill(scene.cloud.pid("controller") or 0, signal.SIGKILL)
     assert eventually(lambda: "rate=1 " not in scene.cloud.ofctl("h2", "dump-meters", "br-int")
                       and len(scene.flows("h2")) == len(scene.meters("h2")) == 2, 20)
+
+
+def test_a_floating_ip_and_a_gateway_are_limited_outside(scene: Scene) -> None:
+    """Both ways for a floating IP, on its guest's host; what leaves under the router's address, on that of the gateway."""
+    demo, admin = scene.cloud.connect().network, scene.admin
+    internet = next(network.id for network in admin.networks() if network.name == "internet")
+    group = demo.create_security_group(name="qos")
+    demo.create_security_group_rule(security_group_id=group.id, direction="ingress", ethertype="IPv4")
+    demo.update_port(scene.ports["a"].id, security_group_ids=[*scene.ports["a"].security_group_ids, group.id])
+    both = scene.policy(*(("bandwidth_limit", {"max_kbps": 5000, "max_burst_kbps": 500, "direction": direction})
+                          for direction in ("egress", "ingress")))
+    gateway = {"network_id": internet}
+    router = demo.create_router(name="qos", external_gateway_info=gateway)
+    [subnet] = demo.subnets(network_id=scene.network)
+    demo.add_interface_to_router(router, subnet=subnet.id)
+    floating = demo.create_ip(floating_network_id=internet, port_id=scene.ports["a"].id)
+    outside = f"{scene.cloud.namespace('h1').rpartition('-')[0]}-internet"
+    try:
+        admin.update_ip(floating, qos_policy_id=both)
+        admin.update_router(router, external_gateway_info={**gateway, "qos_policy_id": both})
+        assert eventually(lambda: len(scene.flows("h1") | scene.flows("h2")) >= 4)
+        scene.settle()
+        beyond = replace(scene, ports={**scene.ports, "web": None}, namespaces={**scene.namespaces, "web": outside})
+        with (beyond.traffic("a", "web", 2.5, to="203.0.113.1") as sent,
+              beyond.traffic("web", "a", 2.5, to=floating.floating_ip_address) as received,
+              beyond.traffic("b", "web", 2.5, to="203.0.113.1") as others):
+            pass
+        for came in (*sent, *received, *others):
+            assert 3 < came.mbit(0.25, 2.25) < 7, (sent, received, others)
+    finally:
+        demo.delete_ip(floating)
+        demo.remove_interface_from_router(router, subnet=subnet.id)
+        demo.delete_router(router)
+        demo.update_port(scene.ports["a"].id, security_group_ids=scene.ports["a"].security_group_ids)
+        demo.delete_security_group(group)

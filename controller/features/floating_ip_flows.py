@@ -24,6 +24,7 @@ from controller.flow import (
     IPV4_DST,
     IPV4_SRC,
     Flow,
+    Meter,
     conjunction,
     ct_clear,
     ct_nat,
@@ -56,6 +57,7 @@ from controller.pipeline import (
     UPLINK,
     WHOSE,
 )
+from controller.qos import DIRECTIONS, ONE, meters, of_floating, passing, ruling
 
 ERRORS = 3, 11, 12  # of ICMP: unreachable, time exceeded, parameter problem
 ABROAD = 1  # the number of a conjunction
@@ -104,13 +106,17 @@ def place(floating: Any, net: Net, here: Here) -> Place | None:
 
 
 @derives("floatingip", at=home)
-def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow]:
+def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     """All that a floating IP costs, on the one host that it is on."""
     one = place(floating, net, here)
     if one is None:
         return
     address, fixed, way, inside = one.address, floating.fixed_ip_address, one.outside, one.inside
     router = ROUTER == way.router
+    policy = ruling(floating, net.get("network", floating.floating_network_id))
+    first = of_floating(here.vif(one.guest.id), one.guest, fixed)
+    yield from meters(net, policy, first, ONE)
+    sent, received = (passing(net, policy, direction, first, ONE) for direction in DIRECTIONS)
     # Owned: so ARP on the wire is answered here, and nowhere else.
     yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(address)), load(KNOWN, 1), load(OWNED, 1),
                load(PEER_MAC, mac_number(one.mac)))
@@ -119,12 +125,12 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow]:
     yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == one.mac), *entering(way.router), load(OWNED, 1), *sized,
                goto(ENTRY))
     arrives = router, IPV4, IPV4_DST == address
-    yield flow(ENTRY, EXACT, match(*arrives), set_field(IPV4_DST, fixed), goto(ROUTE))
-    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed))
+    yield flow(ENTRY, EXACT, match(*arrives), *received, set_field(IPV4_DST, fixed), goto(ROUTE))
+    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed))
     abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network)
     leaves = router, IPV4, IPV4_SRC == fixed
-    yield flow(EXIT, EXACT, match(*leaves), set_field(IPV4_SRC, address), *abroad, goto(UPLINK))
-    yield flow(EXIT, EXACT + 1, match(*leaves, FRAGMENT), *abroad, ct_nat(zone(way.router), UPLINK, source=address))
+    yield flow(EXIT, EXACT, match(*leaves), *sent, set_field(IPV4_SRC, address), *abroad, goto(UPLINK))
+    yield flow(EXIT, EXACT + 1, match(*leaves, FRAGMENT), *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=address))
     yield flow(EXIT, OVERRIDE, match(*leaves), conjunction(ABROAD, 0, 2))
     yield flow(EXIT, EXACT, match(router, IPV4, IPV4_SRC == address), *abroad, goto(UPLINK))  # errors, from the agent
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from controller.ipam import address
+from controller.qos import may_leave
 from unryu.errors import BadRequest, Conflict, NotFound
 from unryu.resource import UNSET, Resource, between, field, one_of
 
@@ -36,8 +37,9 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
     port_id: str | None = field(None, ref="port", put=True, ondelete="clear", length=64)
     fixed_ip_address: str | None = field(None, put=True, check=address4, length=15)
     router_id: str | None = field(None, ref="router", post=False, length=64)
+    qos_policy_id: str | None = field(None, ref="qos_policy", put=True, length=64)
     status: str = field("DOWN", observed=True, inert=True)
-    adds = {"port_details": (DETAILS, None), "port_forwardings": [FORWARDED]}
+    adds = {"qos_network_policy_id": str | None, "port_details": (DETAILS, None), "port_forwardings": [FORWARDED]}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         network = tx.get("network", self.floating_network_id)
@@ -48,6 +50,7 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
         return self._associated(tx, context)
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
+        may_leave(tx, context, before, self)
         if (self.port_id, self.fixed_ip_address) == (before.port_id, before.fixed_ip_address):
             return self
         if not self.port_id and before.port_id and self.fixed_ip_address == before.fixed_ip_address:
@@ -70,11 +73,14 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
         ids = {r.port_id for r in records if r.port_id}
         ports = {port.id: port for port in tx.where("port", id=ids)} if ids else {}
+        networks = {r.floating_network_id for r in records}
+        policies = {n.id: n.qos_policy_id for n in tx.where("network", id=networks)} if networks else {}
         forwarded: dict[str, list[dict[str, Any]]] = {r.id: [] for r in records}
         for one in tx.where("port_forwarding", floatingip_id=list(forwarded)) if records else ():
             forwarded[one.floatingip_id].append({name: getattr(one, name) for name in FORWARDED})
         return {r.id: {"port_details": {name: getattr(ports[r.port_id], name) for name in DETAILS} if r.port_id else None,
-                       "port_forwardings": forwarded[r.id]} for r in records}
+                       "port_forwardings": forwarded[r.id],
+                       "qos_network_policy_id": policies.get(r.floating_network_id)} for r in records}
 
     def _port(self, tx: "Tx", context: "Context") -> Any:
         """With the address asked for, or the first that a subnet has left. It is nobody's: no tenant sees it."""

@@ -25,7 +25,7 @@ from controller.pipeline import (
     SPECIAL,
     SPOOF,
 )
-from controller.qos import EGRESS, INGRESS, entering, mark, meters, passing, ruling
+from controller.qos import EGRESS, INGRESS, entering, mark, meters, of_port, passing, ruling
 
 
 def where_ruled(port: Any, net: Net) -> Iterable[str]:
@@ -40,7 +40,7 @@ def limits(port: Any, net: Net, here: Here) -> Iterator[Meter | Flow]:
     ofport = here.vif(port.id)
     if ofport:
         policy = ruling(port, net.get("network", port.network_id))
-        yield from meters(net, policy, ofport)
+        yield from meters(net, policy, of_port(ofport))
         yield from _sending(port, net, policy, ofport)
         yield from _receiving(port, net, policy, ofport)
 
@@ -51,7 +51,7 @@ def _sending(port: Any, net: Net, policy: str, ofport: int) -> Iterator[Flow]:
     _, behind = entering(net, policy, ofport, onward)
     if behind is not PACE:
         return
-    second, dscp = passing(net, policy, EGRESS, ofport)[1:], mark(net, policy)
+    second, dscp = passing(net, policy, EGRESS, of_port(ofport))[1:], mark(net, policy)
     for family in (IPV4, IPV6) if dscp is not None else ():
         yield flow(PACE, EXACT, match(IN_PORT == ofport, family), *second, set_field(IP_DSCP, dscp or 0), goto(onward))
     yield flow(PACE, FALLBACK, match(IN_PORT == ofport), *second, goto(onward))
@@ -59,7 +59,7 @@ def _sending(port: Any, net: Net, policy: str, ofport: int) -> Iterator[Flow]:
 
 def _receiving(port: Any, net: Net, policy: str, ofport: int) -> Iterator[Flow]:
     """On its way out to the guest: through one meter, and perhaps another."""
-    passes = passing(net, policy, INGRESS, ofport)
+    passes = passing(net, policy, INGRESS, of_port(ofport))
     if not passes:
         return
     first, second = passes[0], passes[1:]

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from controller.allocate import ROUTER_NUMBERS, free_number
 from controller.ipam import address, cidr
+from controller.qos import may_leave
 from controller.zones import ZONE, zone_hints
 from unryu.errors import BadRequest, Conflict, Forbidden, NotFound
 from unryu.resource import UNSET, Resource, action, field
@@ -46,6 +47,7 @@ class GatewayInfo(TypedDict):
     network_id: NotRequired[str]
     enable_snat: NotRequired[bool]
     external_fixed_ips: NotRequired[list[FixedIP]]
+    qos_policy_id: NotRequired[str | None]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -56,7 +58,8 @@ class Joined(TypedDict):
 
 JOINED = {**dict.fromkeys(("id", "project_id", "tenant_id", "port_id", "network_id", "subnet_id"), str), "subnet_ids": [str],
           "tags": [str]}
-GATEWAY_SHOWN = {"network_id": str, "enable_snat": bool, "external_fixed_ips": [{"subnet_id": str, "ip_address": str}]}
+GATEWAY_SHOWN = {"network_id": str, "enable_snat": bool, "qos_policy_id": str | None,
+                 "external_fixed_ips": [{"subnet_id": str, "ip_address": str}]}
 
 
 def routes(values: list[Route]) -> list[Route]:
@@ -129,14 +132,14 @@ class Router(Resource, kind="router", service="network", quota=10):
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
         gateways = tx.where("router_gateway", router_id=[r.id for r in records]) if records else []
         ports = {p.id: p for p in tx.where("port", id=[g.port_id for g in gateways])} if gateways else {}
-        out = {g.router_id: (g.network_id, ports[g.port_id].fixed_ips) for g in gateways}
+        out = {g.router_id: (g, ports[g.port_id].fixed_ips) for g in gateways}
         views: dict[str, dict[str, Any]] = {}
         for router in records:
             view = views[router.id] = {"external_gateway_info": None, "availability_zones": [ZONE]}
             if router.id in out:
-                network_id, fixed_ips = out[router.id]
-                view["external_gateway_info"] = {"network_id": network_id, "enable_snat": router.enable_snat,
-                                                 "external_fixed_ips": fixed_ips}
+                gateway, fixed_ips = out[router.id]
+                view["external_gateway_info"] = {"network_id": gateway.network_id, "enable_snat": router.enable_snat,
+                                                 "external_fixed_ips": fixed_ips, "qos_policy_id": gateway.qos_policy_id}
             if context.is_admin:
                 view |= {"distributed": True, "ha": True}
         return views
@@ -156,7 +159,8 @@ class Router(Resource, kind="router", service="network", quota=10):
         """Whether anything but SNAT is another."""
         have = next(iter(tx.where("router_gateway", router_id=self.id)), None)
         if have and info and info["network_id"] == have.network_id:
-            return self._readdress(tx, context, have, info.get("external_fixed_ips", []))
+            limited = self._limit(tx, context, have, info)
+            return self._readdress(tx, context, have, info.get("external_fixed_ips", [])) or limited
         if have:
             if tx.where("floatingip", router_id=self.id):
                 raise Conflict(f"Gateway cannot be updated for router {self.id}, since a gateway to external network "
@@ -177,7 +181,19 @@ class Router(Resource, kind="router", service="network", quota=10):
         wanted = self._wanted(subnets, info.get("external_fixed_ips", []))
         port = tx.make("port", context.elevated(), project_id=None, network_id=network.id, device_id=self.id,
                        device_owner=GATEWAY, **({"fixed_ips": wanted} if wanted else {}))
-        tx.make("router_gateway", context, project_id=self.project_id, router_id=self.id, port_id=port.id, network_id=network.id)
+        gateway = tx.make("router_gateway", context, project_id=self.project_id, router_id=self.id, port_id=port.id,
+                          network_id=network.id)
+        self._limit(tx, context, gateway, info)
+
+    @staticmethod
+    def _limit(tx: "Tx", context: "Context", have: "RouterGateway", info: GatewayInfo) -> bool:
+        """By another QoS policy than until now, where one is named, or none."""
+        wanted = info.get("qos_policy_id", have.qos_policy_id)
+        if wanted:
+            seen(tx, "qos_policy", wanted, context)
+        after = have.replace(qos_policy_id=wanted)
+        may_leave(tx, context, have, after)
+        return bool(tx.update(after) != have)
 
     def _readdress(self, tx: "Tx", context: "Context", have: "RouterGateway", fixed_ips: list[FixedIP]) -> bool:
         """To these addresses of the same network; without any, it keeps those that it has."""
@@ -405,6 +421,7 @@ class RouterGateway(Resource, kind="router_gateway", service="network", path=Non
     router_id: str = field(ref="router", unique=True, length=64)
     port_id: str = field(ref="port", unique=True, length=64)
     network_id: str = field(ref="network", length=64)
+    qos_policy_id: str | None = field(None, ref="qos_policy", length=64)
     host: str = field("", observed=True)
     successor: str = field("", observed=True)
     generation: int = field(0, observed=True)

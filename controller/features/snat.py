@@ -38,6 +38,7 @@ from controller.flow import (
     TUN_DST,
     TUN_ID,
     Flow,
+    Meter,
     ct_clear,
     ct_nat,
     ct_undo,
@@ -85,6 +86,7 @@ from controller.pipeline import (
     YIELDED,
     YIELDED_TO,
 )
+from controller.qos import EGRESS, INGRESS, ONE, meters, of_gateway, passing
 
 HOPS = 64
 ECHO = {4: (ICMP, ICMP_TYPE, 8, 0, IPV4_SRC, IPV4_DST), 6: (ICMPV6, ICMPV6_TYPE, 128, 129, IPV6_SRC, IPV6_DST)}
@@ -143,8 +145,9 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 
 @derives("router_gateway", at=its_host)
-def inward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+def inward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     """From outside: un-SNATed; without SNAT, and with IPv6, as it is."""
+    received = passing(net, row.qos_policy_id or "", INGRESS, of_gateway(outside(net, row.router_id).router), ONE)
     way, ways, own = outside(net, row.router_id), interfaces(net, row.router_id), speaks_as(net, row.router_id)
     least = min((w.mtu for w in ways), default=way.mtu)
     # To be said before it is translated: the error would else be about a packet that its sender does not know.
@@ -154,10 +157,10 @@ def inward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
                *whether_yielded(way), goto(ENTRY))
     router = ROUTER == way.router
     if own:
-        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), ct_clear(), ct_undo(zone(way.router), RETURNED))
+        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), *received, ct_clear(), ct_undo(zone(way.router), RETURNED))
     else:
-        yield flow(ENTRY, FALLBACK, match(router, IPV4), goto(ROUTE))
-    yield flow(ENTRY, FALLBACK, match(router, IPV6), goto(ROUTE))
+        yield flow(ENTRY, FALLBACK, match(router, IPV4), *received, goto(ROUTE))
+    yield flow(ENTRY, FALLBACK, match(router, IPV6), *received, goto(ROUTE))
 
 
 @derives("router_gateway", at=everywhere)
@@ -175,8 +178,11 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 
 @derives("router_gateway", at=its_host)
-def outward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+def outward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     """From inside, of this host and of all others: under the router's address, or with IPv6 and without SNAT its own."""
+    policy, first = row.qos_policy_id or "", of_gateway(outside(net, row.router_id).router)
+    yield from meters(net, policy, first, ONE)
+    sent = passing(net, policy, EGRESS, first, ONE)
     way, own = outside(net, row.router_id), speaks_as(net, row.router_id)
     router = ROUTER == way.router
     for _, number in networks(net, row.router_id):
@@ -185,8 +191,8 @@ def outward(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     yield flow(SNAT, OVERRIDE, match(router, YIELDED == 1), set_field(ETH_DST, way.mac), load(FROM_OVERLAY, 0), resubmit(OVERLAY))
     abroad = set_field(ETH_SRC, way.mac), load(NETWORK, way.network)
     if own:
-        yield flow(SNAT, EXACT, match(router, IPV4), *abroad, ct_nat(zone(way.router), UPLINK, source=own))
-    yield flow(SNAT, FALLBACK, match(router), *abroad, goto(UPLINK))
+        yield flow(SNAT, EXACT, match(router, IPV4), *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=own))
+    yield flow(SNAT, FALLBACK, match(router), *sent, *abroad, goto(UPLINK))
 
 
 @derives("router_gateway", at=its_exits)

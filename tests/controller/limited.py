@@ -2,7 +2,7 @@
 
 from typing import Any
 
-State = tuple[tuple[str, str, dict[str, Any] | None], ...]
+from tests.controller.routed import JOINED, LEADING_OUT, State, floating
 
 KINDS = "qos_policy", "qos_bandwidth_limit_rule", "qos_packet_rate_limit_rule", "qos_dscp_marking_rule"
 BITS_IN: dict[str, Any] = {"id": "in", "qos_policy_id": "gold", "direction": "ingress", "max_kbps": 5000}
@@ -15,6 +15,12 @@ GOLD: State = (
     ("qos_dscp_marking_rule", "mark", {"id": "mark", "qos_policy_id": "gold", "dscp_mark": 46}))
 FULL = "a policy that limits and marks all that port1 sends and is sent"
 OWN = "a policy of a network, and port1 with its own"
+OUTSIDE = "a floating IP and a gateway that are limited"
+
+
+def _with_policy(state: State, *kinds: str) -> State:
+    return tuple((kind, id, {**values, "qos_policy_id": "gold"} if kind in kinds and values else values)
+                 for kind, id, values in state)
 
 
 def states(port1: dict[str, Any], blue: dict[str, Any]) -> dict[str, State]:
@@ -29,4 +35,7 @@ def states(port1: dict[str, Any], blue: dict[str, Any]) -> dict[str, State]:
         "a policy with another rate, and that only": (
             GOLD[0], ("qos_bandwidth_limit_rule", "in", {**BITS_IN, "max_kbps": 7000, "max_burst_kbps": 7}),
             ("port", "port1", {**port1, "qos_policy_id": "gold"})),
+        OUTSIDE: _with_policy((*GOLD, *JOINED, *LEADING_OUT, *floating("port1", "10.0.0.11")), "floatingip", "router_gateway"),
+        "a floating IP that is limited, elsewhere": _with_policy(
+            (*GOLD, *JOINED, *LEADING_OUT, *floating("port5", "10.1.0.15")), "floatingip"),
     }

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.controller.test_routers import inside, join, outside, put
 from tests.inprocess import ADMIN, ALT, DEMO, Api, Json
 
 
@@ -143,3 +144,31 @@ def test_tags_are_where_clients_look_for_them(api: Api) -> None:
     id = policy(api)["id"]
     assert api("PUT", f"/policies/{id}/tags", {"tags": ["gold"]}, ADMIN).json == {"tags": ["gold"]}
     assert [p["id"] for p in api("GET", "/qos/policies?tags=gold", token=ADMIN).json["policies"]] == [id]
+
+
+def test_floating_ips_and_gateways(api: Api) -> None:
+    gold, hidden = policy(api, shared=True)["id"], policy(api)["id"]
+    internet = outside(api, qos_policy_id=hidden)["id"]
+    router = api.make("router", external_gateway_info={"network_id": internet, "qos_policy_id": gold})["id"]
+    join(api, router, subnet_id=inside(api, "10.0.0.0/24"))
+
+    def gateway() -> Any:
+        return api("GET", f"/routers/{router}").json["router"]["external_gateway_info"]["qos_policy_id"]
+
+    assert gateway() == gold
+    api.refused(409, "router_gateway", "DELETE", f"/qos/policies/{gold}", token=ADMIN)
+    put(api, router, body={"external_gateway_info": {"network_id": internet}})
+    assert gateway() == gold, "it was not spoken of"
+    body = {"router": {"external_gateway_info": {"network_id": internet, "qos_policy_id": hidden}}}
+    api.refused(404, hidden, "PUT", f"/routers/{router}", body)
+    assert api("PUT", f"/routers/{router}", body, ADMIN).status_code == 200 and gateway() == hidden
+    lifted = {"router": {"external_gateway_info": {"network_id": internet, "qos_policy_id": None}}}
+    assert api.refused(403, hidden, "PUT", f"/routers/{router}", lifted)["type"] == "PolicyRemoveAuthorizationError"
+    assert api("PUT", f"/routers/{router}", lifted, ADMIN).status_code == 200 and gateway() is None
+
+    floating = api.make("floatingip", floating_network_id=internet, qos_policy_id=gold)
+    assert (floating["qos_policy_id"], floating["qos_network_policy_id"]) == (gold, hidden)
+    api.refused(409, f"floatingip {floating['id']}", "DELETE", f"/qos/policies/{gold}", token=ADMIN)
+    path = f"/floatingips/{floating['id']}"
+    assert api("PUT", path, {"floatingip": {"qos_policy_id": hidden}}, ADMIN).status_code == 200
+    api.refused(403, hidden, "PUT", path, {"floatingip": {"qos_policy_id": None}})

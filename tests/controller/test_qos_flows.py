@@ -9,7 +9,7 @@ from controller.derive import Changes, Engine, catalogue
 from controller.explain.describe import sample
 from controller.flow import text
 from controller.pipeline import TABLES
-from tests.controller.limited import BITS_IN, FULL, OWN
+from tests.controller.limited import BITS_IN, FULL, OUTSIDE, OWN
 from tests.controller.test_features import PORT1, Walker
 from unryu.resource import nouns
 
@@ -81,3 +81,17 @@ def test_a_network_s_policy_is_for_ports_without_their_own(walker: Walker) -> No
     assert meters == {f"meter={NUMBER} kbps burst bands=type=drop rate=1 burst_size=1"}
     elsewhere = [text(entry[1]) for entry in walker.engine.wanted["h2"]["br-int"].values()]
     assert sum(line.startswith("meter=") for line in elsewhere) == 4
+
+
+def test_floating_ips_and_gateways_have_meters_of_their_own(walker: Walker) -> None:
+    """Of bits only: in the flows that translate there is room for one."""
+    walker.go(OUTSIDE)
+    floating, gateway = NUMBER + 4, (2 << 24) + 3 * 256
+    metered = {line for line in said(walker) if "meter" in line}
+    assert {line for line in metered if line.startswith("meter=")} == {
+        f"meter={number} kbps burst bands=type=drop rate=5000 burst_size=4000"
+        for number in (floating, floating + 2, gateway, gateway + 2)}
+    begins = {(line.partition(" actions=")[0].partition(", ")[0], line.partition("actions=meter:")[2].partition(",")[0])
+              for line in metered if not line.startswith("meter=")}
+    assert begins == {("table=entry", str(floating + 2)), ("table=exit", str(floating)), ("table=entry", str(gateway + 2)),
+                      ("table=snat", str(gateway))}
