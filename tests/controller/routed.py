@@ -43,11 +43,11 @@ LEADING_OUT: State = (
         fixed_ips=[{"subnet_id": "outside4", "ip_address": "203.0.113.20"}]),
     put("router_gateway", "g-r", router_id="r", port_id="r-outside", network_id="outside", host="h1", successor="h2"),
 )
-# Behind `green`, by a second router, another network; each of the two routers leads to the other.
+# Behind `green`, by a second router, another network.
 BEYOND: State = (
     put("network", "red", project_id="demo", mtu=1400, segmentation_id=5003, number=10),
     put("subnet", "red4", network_id="red", ip_version=4, cidr="10.2.0.0/24", gateway_ip="10.2.0.1"),
-    router("s", 4, routes=[{"destination": "10.0.0.0/24", "nexthop": "10.1.0.1"}]),
+    router("s", 4),
     *interface("s", "green", "fa:16:3e:00:02:02", ("green4", "10.1.0.2")),
     *interface("s", "red", "fa:16:3e:00:02:03", ("red4", "10.2.0.1")),
 )
@@ -92,7 +92,8 @@ STATES: dict[str, State] = {
         *JOINED, *LEADING_OUT, *floating(None, ""), *forwarding("w", "8080:8080", "80:80"),
         *forwarding("n", "53:60", "5353:5360"), *forwarding("u", "100:109", "5000:5000", "udp")),
     "two routers that lead to each other": (*GREEN, router(routes=[{"destination": "10.2.0.0/24", "nexthop": "10.1.0.2"}]),
-                                            *INTO_BLUE, *INTO_GREEN, *BEYOND),
+                                            *INTO_BLUE, *INTO_GREEN, *BEYOND,
+                                            router("s", 4, routes=[{"destination": "10.0.0.0/24", "nexthop": "10.1.0.1"}])),
     "two routers that know nothing of each other": (*JOINED, *BEYOND),
     "no port of green anywhere, behind a router": (*JOINED, ("vif", "vif5", None), ("port", "port5", None)),
 }
