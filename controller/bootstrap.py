@@ -43,6 +43,7 @@ def serve() -> None:
     from controller.leases import LIFE, Lease
     from controller.loop import Loop
     from controller.openflow.app import Switches
+    from controller.overview import switches as switches_of
 
     load_features()
     settings = ControllerSettings()
@@ -67,8 +68,8 @@ def serve() -> None:
     switches.start()
     call(database, identity, address(settings.openflow)[1])
     loop.load()
-    door = Door(address(settings.listen), identity, database, loop.switches, lambda: loop.ready, loop.confirmed, folder,
-                address(settings.openflow)[1])
+    door = Door(address(settings.listen), identity, database, lambda: switches_of(loop), lambda: loop.ready, loop.confirmed,
+                folder, address(settings.openflow)[1])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     runner = threading.Thread(target=loop.run, name="loop")

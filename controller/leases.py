@@ -2,12 +2,14 @@
 
 A row is a lease. It is there for as long as its controller lives; whoever finds one that was not renewed for LIFE seconds
 buries it. So all see the same living, and only the database's clock counts. Hosts are shared among the living by
-rendezvous hash: one who comes or goes moves its own share and no other.
+rendezvous hash: one who comes or goes moves its own share and no other. Who lives and cannot reach a host's switches says so
+in its row: the host is then the next one's, as long as there is one that says nothing of the kind.
 
-Generations come from one counter. Who takes a lease, or sees the living change, takes a new one *after* that: whatever he
+Generations come from one counter. Who takes a lease, or sees any of that change, takes a new one *after* that: whatever he
 claims then, he claims with a greater one than anybody who had it before (docs/decisions/0015-leases.md).
 """
 
+import json
 import secrets
 import threading
 import time
@@ -37,6 +39,7 @@ table = sa.Table(
     sa.Column("door", sa.String(255), nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("renewed", sa.Double, nullable=False),
+    sa.Column("unreached", sa.Text, nullable=False, server_default="[]"),  # names of hosts, as JSON
 )
 counter = sa.Table("generation", metadata, sa.Column("number", sa.BigInteger, nullable=False))
 
@@ -48,6 +51,8 @@ class Member(NamedTuple):
     name: str
     door: str
     generation: int
+    unreached: frozenset[str] = frozenset()
+    """Hosts whose switches do not come to it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ class Shares:
         """Whose host it is (that of no host: who sees to the ports of none)."""
         if len(self.members) == 1:
             return self.members[self.me]
-        return max(self.members.values(), key=lambda member: _weight(host, member.name))
+        able = [member for member in self.members.values() if host not in member.unreached]
+        return max(able or self.members.values(), key=lambda member: _weight(host, member.name))
 
     def mine(self, host: str) -> bool:
         return self.me in self.members and self.owner(host).name == self.me
@@ -94,6 +100,9 @@ class Tenure(Protocol):
     def outgrown(self) -> None:
         """A switch or an agent has seen a greater generation, though the database says that it is ours: take a new one."""
 
+    def reach(self, unreached: frozenset[str]) -> None:
+        """The switches of these hosts do not come to us: others may have them, if they come to those."""
+
     def start(self, changed: Callable[[Shares], None]) -> None:
         """From now on shares are told, from whatever thread."""
 
@@ -110,6 +119,9 @@ class Alone:
         return True
 
     def outgrown(self) -> None:
+        return
+
+    def reach(self, unreached: frozenset[str]) -> None:
         return
 
     def start(self, changed: Callable[[Shares], None]) -> None:
@@ -145,6 +157,7 @@ class Lease:
         self._clock, self._monotonic = clock, monotonic
         self._first = 0
         """The generation with which our lease began: what was ours before is not."""
+        self._unreached: frozenset[str] = frozenset()
         self._until = 0.0
         self._seen = 0.0
         self._watching = 0.0
@@ -170,6 +183,9 @@ class Lease:
     def outgrown(self) -> None:
         with self._looking, suppress(Unavailable, Deadlock):  # who asked will find out again
             self._look(outgrown=True)
+
+    def reach(self, unreached: frozenset[str]) -> None:
+        self._unreached = unreached  # the next renewal says it
 
     def look(self) -> None:
         """Renew, bury the dead, see who lives."""
@@ -219,27 +235,31 @@ class Lease:
         began = self._monotonic()
         if began >= self._until:
             self._watching = began  # we slept, or the database did, and then the others are as late as we
+        unreached = self._unreached
         with self.database.transaction() as tx:
             connection = tx.connection
             now = self._clock(self.database)
-            generation = connection.scalar(table.update().where(self._ours).values(renewed=now).returning(table.c.generation))
+            generation = connection.scalar(table.update().where(self._ours).values(
+                renewed=now, unreached=json.dumps(sorted(unreached))).returning(table.c.generation))
             if began - self._watching >= self.life:
                 self._bury(connection, now)
             rows = connection.execute(
                 sa.select(table, (now - table.c.renewed).label("age")).where(table.c.name != self._name)).all()
-            others = {row.name: Member(row.name, row.door, row.generation) for row in rows}
+            others = {row.name: Member(row.name, row.door, row.generation, frozenset(json.loads(row.unreached))) for row in rows}
+            reached = {name: member.unreached for name, member in (*others.items(), (self._name, Member("", "", 0, unreached)))}
             # (It may be ours and another one where we did not hear that a transaction had succeeded.)
             anew = generation != self.shares.generation
-            if generation is None or outgrown or others.keys() != self.shares.members.keys() - {self._name}:
-                generation = self._take(connection, now, lost=generation is None)
-        members = {**others, self._name: Member(self._name, self._door, generation)}
+            if generation is None or outgrown or reached != {name: m.unreached for name, m in self.shares.members.items()}:
+                generation = self._take(connection, now, unreached, lost=generation is None)
+        members = {**others, self._name: Member(self._name, self._door, generation, unreached)}
         self._seen, self._until = began, began + TRUSTED * self.life
         self._oldest = max((row.age for row in rows), default=0.0)
         if anew:
             self._first = generation
         number.set(generation)
         if anew or members != self.shares.members:
-            log.info("the hosts are shared", among=sorted(members), generation=generation)
+            log.info("the hosts are shared", among=sorted(members), generation=generation,
+                     **{"but for": {name: sorted(m.unreached) for name, m in members.items() if m.unreached}})
             self.shares = Shares(self._name, members, anew)
             self.changed(self.shares)
 
@@ -250,7 +270,7 @@ class Lease:
                 late.with_for_update(skip_locked=True))).returning(table.c.name)):
             log.warning("a controller is gone: its hosts are shared among the others", controller=name)
 
-    def _take(self, connection: sa.Connection, now: Any, lost: bool) -> int:
+    def _take(self, connection: sa.Connection, now: Any, unreached: frozenset[str], lost: bool) -> int:
         """A new generation, and a row that bears it."""
         if lost and self._first and connection.scalar(sa.select(table.c.name).where(table.c.name == self._name)):
             raise NameTaken(f"another controller goes by the name {self._name}: say [controller] name of each")
@@ -260,5 +280,6 @@ class Lease:
             number=greater(counter.c.number + 1, sa.cast(now, sa.BigInteger))).returning(counter.c.number)).scalar_one()
         connection.execute(table.delete().where(table.c.name == self._name))
         connection.execute(table.insert().values(
-            name=self._name, holder=self._holder, door=self._door, generation=generation, renewed=now))
+            name=self._name, holder=self._holder, door=self._door, generation=generation, renewed=now,
+            unreached=json.dumps(sorted(unreached))))
         return int(generation)

@@ -29,6 +29,7 @@ from controller.peers import Peers, Question
 from controller.picture import Picture
 from controller.pipeline import BRIDGES, TABLES
 from controller.pusher import Pusher
+from controller.reach import Reach
 from controller.statuses import KINDS, Statuses
 from unryu import journal, tls
 from unryu.db import Database
@@ -67,10 +68,11 @@ class Loop:
         """When the journal was last read."""
         self._untold: dict[str, float] = {}
         """Hosts that have been claimed, and when: they are told what they should hold once the journal was read after that."""
-        self._bridges: dict[int, tuple[str, str]] = {}
-        self._errors: dict[tuple[str, str, Any], list[Unit]] = {}
+        self.bridges: dict[int, tuple[str, str]] = {}
+        self.errors: dict[tuple[str, str, Any], list[Unit]] = {}
         self._said: dict[Unit, str] = {}
         """The faults of features that the log has."""
+        self._reach, self._judged = Reach(), 0.0
         self.feed = journal.Feed(database, since=0)
         self.took: dict[str, float] = {}
 
@@ -80,7 +82,7 @@ class Loop:
         """What speaks against a switch with this datapath id, and this name in its certificate; None before all is loaded."""
         if not self.took:
             return None
-        host, _ = self._bridges.get(dpid, ("", ""))
+        host, _ = self.bridges.get(dpid, ("", ""))
         if not host:
             return "no host has reported a bridge with this datapath id"
         if peer and peer.name != tls.of_host(host):
@@ -103,38 +105,6 @@ class Loop:
         question.answered.wait(patience)
         question.answered.set()  # nobody hears it any more
         return question.done
-
-    def switches(self) -> list[dict[str, Any]]:
-        """Every bridge of every host: whose it is, connected or not, the revision wanted and the one confirmed. Of a host that is
-        not ours, its own controller knows how far it is."""
-        return [
-            {"host": host, "bridge": bridge, "dpid": f"{dpid:016x}",
-             "controller": self.shares.owner(host).name if self.shares.members else "", "mine": self.shares.mine(host),
-             "connected": bool((p := self.pushers.get(host)) and p.switches[bridge].connection),
-             "wanted": self.picture.revision,
-             "realised": self._realised(host), "waits": self._waits(host, bridge)}
-            for dpid, (host, bridge) in sorted(self._bridges.items(), key=lambda item: item[1])
-        ]
-
-    def _waits(self, host: str, bridge: str) -> str:
-        """What keeps a switch, or with br-int its host's agent, from being where it should be; in words."""
-        if not self.shares.mine(host):
-            return ""
-        pusher, courier = self.pushers.get(host), self.couriers.get(host)
-        refused = sum(place[:2] == (host, bridge) for place in list(self._errors))
-        late = courier is not None and bridge == "br-int" and courier.realised < courier.sent
-        return "; ".join(filter(None, (
-            pusher.waits(bridge) if pusher else "to connect",
-            f"its agent to take answers of revision {courier.sent}" if courier and late else "",
-            f"{refused} flows are refused" if refused else "")))
-
-    def _realised(self, host: str) -> int:
-        """A host that no change since has concerned is where everybody is."""
-        pusher, courier = self.pushers.get(host), self.couriers.get(host)
-        if not pusher or not pusher.realised:
-            return 0
-        late = [each.realised for each in (pusher, courier) if each and each.realised < each.sent]
-        return min(late, default=self.picture.revision)
 
     # The loop's own thread.
 
@@ -177,10 +147,11 @@ class Loop:
         if word == "look":
             self.look()
             self._tell()
+            self._judge_reach()
         elif word == "up":
             self._connected(about)
         elif word == "down":
-            host, bridge = self._bridges.get(about.dpid, ("", ""))
+            host, bridge = self.bridges.get(about.dpid, ("", ""))
             if host in self.pushers:
                 self.pushers[host].disconnected(bridge, about)
                 log.warning("a switch is gone", host=host, bridge=bridge)
@@ -214,16 +185,16 @@ class Loop:
             self.inbox.put(("look", None))
 
     def _remind(self) -> None:
-        while not self._stopped.wait(max(0.02, self.look_again / max(1, len(self._bridges)))):
+        while not self._stopped.wait(max(0.02, self.look_again / max(1, len(self.bridges)))):
             self.inbox.put(("drift", None))
 
     def _look_again(self) -> None:
         """One switch after the other, and with each host's br-int what its agent answers."""
-        dpid = following(self._bridges, self._looked_at)
+        dpid = following(self.bridges, self._looked_at)
         if dpid is None:
             return
         self._looked_at = dpid
-        host, bridge = self._bridges[dpid]
+        host, bridge = self.bridges[dpid]
         if host in self.pushers and self.shares.mine(host):
             self.pushers[host].look(bridge, self.engine.wanted[host][bridge])
         if host in self.couriers and bridge == "br-int":
@@ -288,7 +259,7 @@ class Loop:
         for host, bridges in changes.items():
             for bridge, change in bridges.items():
                 for _, flow in (*change.add, *change.delete):
-                    self._errors.pop((host, bridge, flow.key), None)  # another flow now, or none
+                    self.errors.pop((host, bridge, flow.key), None)  # another flow now, or none
             book = bridges.pop(BOOK, None)
             if book and host in self.couriers:
                 self.couriers[host].change(self.picture.revision, book)
@@ -297,9 +268,9 @@ class Loop:
 
     def _know(self) -> None:
         """Which datapaths are bridges of ours, and where books are taken: the agents have said."""
-        self._bridges = {int(dpid, 16): (agent.host, bridge) for agent in self.picture.all("agent")
+        self.bridges = {int(dpid, 16): (agent.host, bridge) for agent in self.picture.all("agent")
                          for bridge, dpid in agent.datapaths.items() if bridge in BRIDGES}
-        for host in self.pushers.keys() - {host for host, _ in self._bridges.values()}:  # removed: it may hold what it has
+        for host in self.pushers.keys() - {host for host, _ in self.bridges.values()}:  # removed: it may hold what it has
             pusher = self.pushers.pop(host)
             pusher.stop()
             for switch in pusher.switches.values():
@@ -322,10 +293,10 @@ class Loop:
             self.couriers[host].generation = self.shares.generation
 
     def _connected(self, connection: Connection) -> None:
-        if connection.dpid not in self._bridges:
+        if connection.dpid not in self.bridges:
             connection.close("its host is no longer ours")
             return
-        host, bridge = self._bridges[connection.dpid]
+        host, bridge = self.bridges[connection.dpid]
         if host not in self.pushers:
             self.pushers[host] = Pusher(
                 host, self.lease, lambda h, at: self.inbox.put(("claimed", (h, at))), lambda h: self.inbox.put(("confirmed", h)),
@@ -351,13 +322,21 @@ class Loop:
                 courier.stop()
             self.couriers.clear()
         self._know()
-        self._errors = {place: units for place, units in self._errors.items() if shares.mine(place[0])}
+        self.errors = {place: units for place, units in self.errors.items() if shares.mine(place[0])}
         ours = [h for h in ("", *(agent.host for agent in self.picture.all("agent"))) if shares.mine(h)]
         new = [h for h in ours if shares.anew or not before.mine(h)]
         log.info("our hosts", number=len(ours), new=len(new))
         moved = [subject for h in new for subject in self.confirmations.on(h)]
         self.confirmations.consider([*self.confirmations.waiting, *moved])
         self._place()
+
+    def _judge_reach(self) -> None:
+        """Of hosts that are ours by the others' leave, those that we cannot reach are for who can."""
+        if len(self.shares.members) > 1 and monotonic() >= self._judged + 1.0:
+            self._judged = monotonic()
+            hosts = {host for host, _ in self.bridges.values()}
+            there = {host for host in hosts if (p := self.pushers.get(host)) and p.live}
+            self.lease.reach(self._reach.judge({h for h in hosts if self.shares.mine(h)}, there, hosts, monotonic()))
 
     def _give(self, host: str) -> None:
         if self.shares.members:
@@ -379,7 +358,7 @@ class Loop:
         """A flow that a switch does not take: say it as text, with whose it is."""
         for flow, error in refused:
             owners = self.engine.owners(host, bridge, flow)
-            self._errors[host, bridge, flow.key] = owners
+            self.errors[host, bridge, flow.key] = owners
             log.error("a switch refused a flow", host=host, bridge=bridge, flow=text(flow, TABLES), error=error,
                       owners=[f"{u.feature} of {u.id}" for u in owners])
             self.confirmations.consider((kind, u.id) for u in owners for kind in KINDS if self.picture.get(kind, u.id))
@@ -392,7 +371,7 @@ class Loop:
                         owners=[f"{u.feature} of {u.id}" for u in self.engine.owners(host, bridge, flow)], **facts)
 
     def blamed(self, port_id: str) -> bool:
-        return any(unit.id == port_id for units in self._errors.values() for unit in units) or any(
+        return any(unit.id == port_id for units in self.errors.values() for unit in units) or any(
             unit.id == port_id for unit in self.engine.failed)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -60,6 +61,25 @@ class Postgres:
         master = (self.folder / "data" / "postmaster.pid").read_text().split()[0]
         children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         return [int(pid) for pid in children if b"[local]" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All of it stands still; its connections stay, and TCP goes on."""
+        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and self._owns(path)]
+        assert pids
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def _owns(self, process: Path) -> bool:
+        try:
+            return process.joinpath("cwd").readlink() == self.folder / "data"
+        except OSError:
+            return False
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:

@@ -14,6 +14,7 @@ from controller.loop import Loop
 from controller.openflow.app import Switches
 from controller.openflow.connection import Connection
 from controller.openflow.readback import read
+from controller.overview import switches
 from controller.pipeline import BRIDGES
 from tests.controller.test_features import conflicts
 from tests.inprocess import ADMIN, fresh_database, tokens
@@ -75,11 +76,11 @@ class Cloud:
             revision = tx.connection.exec_driver_sql("SELECT number FROM revision").scalar_one()
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            state = self.loop.switches()
+            state = switches(self.loop)
             if len(state) == len(DPIDS) and all(s["realised"] >= revision for s in state):
                 return revision
             time.sleep(0.002)
-        raise AssertionError(f"not settled at {revision}: {self.loop.switches()}")
+        raise AssertionError(f"not settled at {revision}: {switches(self.loop)}")
 
     def check(self) -> None:
         self.settle()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from controller import leases
 from controller.leases import LIFE, NOBODYS, Lease, Member, NameTaken, Shares
+from controller.reach import Reach
 from tests.postgres import Postgres
 from unryu.db import Database, upgrade
 from unryu.errors import Unavailable
@@ -224,3 +225,44 @@ def test_a_member_keeps_its_hosts_whatever_its_place_in_the_list() -> None:
     assert all(shares[0].mine(host) != (shares[0].owner(host).name != "c1") for host in HOSTS)
     alone = Shares("x", {"x": Member("x", "", 0)})
     assert alone.mine("h1") and alone.mine("") and not NOBODYS.mine("h1")
+
+
+def test_a_host_that_its_controller_does_not_reach_goes_to_the_next_and_comes_back(make: Make, clocks: Clocks) -> None:
+    a, b, c = (make(name) for name in "abc")
+    for lease in (a, b, c, a, b):
+        lease.look()
+    host = next(host for host in HOSTS if a.shares.mine(host))
+    before, claimed = owners(a), a.shares.generation
+    a.reach(frozenset({host}))
+    for lease in (a, b, c):
+        lease.look()
+    moved = owners(a)
+    assert owners(b) == owners(c) == moved and moved[host] != "a" and {**moved, host: "a"} == before
+    heir = {"b": b, "c": c}[moved[host]]
+    assert heir.shares.generation > claimed and not heir.shares.anew
+    for lease in (b, c):
+        lease.reach(frozenset({host}))
+    for lease in (b, c, a, b):
+        lease.look()
+    assert owners(a) == owners(b) == before, "where nobody reaches it, it is whose it would be"
+    for lease in (a, b, c):
+        lease.reach(frozenset())
+    for lease in (c, b, a):
+        lease.look()
+    assert owners(a) == before and a.shares.generation > heir.shares.generation
+
+
+def test_who_is_missed_for_long_is_given_up_and_wanted_back_after_as_long() -> None:
+    reach, all_of = Reach(patience=10), {"h1", "h2", "h3"}
+
+    def judged(now: float, there: set[str], ours: set[str]) -> set[str]:
+        return set(reach.judge(ours, there, all_of, now))
+
+    assert judged(0, {"h1"}, {"h1", "h2"}) == judged(9, {"h1"}, {"h1", "h2"}) == set()
+    assert judged(9.5, {"h1", "h2"}, {"h1", "h2"}) == judged(10, {"h1"}, {"h1", "h2"}) == set(), "it was back for a moment"
+    assert judged(20, {"h1"}, {"h1", "h2"}) == {"h2"}
+    assert judged(21, {"h1", "h2"}, {"h1"}) == judged(30, {"h1", "h2"}, {"h1"}) == {"h2"}, "another has it"
+    assert judged(31, {"h1", "h2"}, {"h1"}) == set()
+    assert judged(50, {"h1"}, {"h1", "h2"}) == set() and judged(60, {"h1"}, {"h1", "h2"}) == {"h2"}
+    assert judged(61, {"h1", "h2"}, {"h1", "h2"}) == set(), "nobody else could take it"
+    all_of.discard("h2")

@@ -21,6 +21,7 @@ from tests.clouds import RunningCloud, eventually
 from tests.faults.hands import metrics, whole
 from tests.faults.page import drill, lengths, log_of, said
 from tests.postgres import Postgres
+from topology.cloud import Cloud
 
 OUTAGE = float(os.environ.get("UNRYU_OUTAGE", "60"))
 SILENCES = re.compile(r'unryu_database_silences_total\{what="written"\} [1-9]')
@@ -157,6 +158,50 @@ def test_a_database_that_vanishes() -> None:
     finally:
         subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@drill
+def test_a_database_that_hangs() -> None:
+    """TCP still answers for it, so that nobody but us can notice."""
+    with Postgres() as server, server.database() as url, RunningCloud(hosts=1, database=url) as cloud:
+        sdk, since = cloud.connect(), lengths(cloud)
+        network = sdk.network.create_network(name="blue")
+        assert eventually(lambda: whole(cloud))
+        with server.frozen():
+            began = time.monotonic()
+            with pytest.raises(Exception, match="The database does not answer"):
+                sdk.network.get_network(network.id)
+            assert time.monotonic() - began < 60
+            assert eventually(lambda: "cannot be" in log_of(cloud, "controller"), 40)
+        assert eventually(lambda: port_at_once(sdk, network.id), 30)
+        assert eventually(lambda: whole(cloud), 30)
+        words = log_of(cloud, "controller")[since["controller"]:]
+        assert max(words.count(f"cannot be {what}") for what in ("read", "written")) == 1, "said once"
+        said(cloud, "test_a_database_that_hangs", since)
+
+
+@drill
+def test_a_controller_of_several() -> None:
+    """One whom a host's switches do not reach any more; then one that is killed."""
+    with Postgres() as server, server.database() as url, RunningCloud(hosts=2, database=url, controllers=2) as cloud:
+        sdk, since = cloud.connect(), lengths(cloud)
+        network = sdk.network.create_network(name="blue")
+        assert eventually(lambda: whole(cloud))
+
+        def owner() -> str:
+            return str(next(s["controller"] for s in cloud.status()["switches"] if s["host"] == "h1"))
+
+        first = owner()
+        [address] = [one.openflow.rpartition(":")[0] for one in Cloud(cloud.state).controllers() if one.name == first]
+        cut = cloud.namespace("h1"), "route", "add", "blackhole", f"{address}/32"
+        subprocess.run(["ip", "-n", *cut], check=True)
+        assert eventually(lambda: owner() != first and whole(cloud), 40), cloud.status()["switches"]
+        assert eventually(lambda: port_at_once(sdk, network.id), 30)
+        subprocess.run(["ip", "-n", cut[0], "route", "del", *cut[3:]], check=True)
+        assert eventually(lambda: owner() == first and whole(cloud), 60), "it has it back"
+        os.kill(cloud.pid(first) or 0, signal.SIGKILL)
+        assert eventually(lambda: whole(cloud), 30)
+        said(cloud, "test_a_controller_of_several", since)
 
 
 def port_at_once(sdk: Any, network_id: str) -> bool:

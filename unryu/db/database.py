@@ -38,7 +38,8 @@ class DatabaseSettings(Settings):
 
 
 class Database:
-    def __init__(self, url: str = "", idle: float = IDLE) -> None:
+    def __init__(self, url: str = "", idle: float = IDLE, limited: bool = True) -> None:
+        """`limited`: no statement is waited for for ever. (One that shapes the schema may take its time.)"""
         url = url or DatabaseSettings().url or f"sqlite:///{state_dir()}/unryu.db"
         if url.startswith("postgresql://"):
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -53,6 +54,10 @@ class Database:
             self.engine = sa.create_engine(self.url, pool_size=16, connect_args={
                 **journal.patience(self.url), "options": f"-c idle_in_transaction_session_timeout={int(idle * 1000)}"})
             sa.event.listen(self.engine, "checkout", _postgres_checkout)
+            if limited:
+                from unryu.db.patience import SILENCE, limit  # a library that who has SQLite does not need
+
+                limit(self.engine, SILENCE)
         self.bell = journal.bell(self)
         self._silent: set[str] = set()
         """What of it is away: said once, and once when it is back, however many ask meanwhile."""

@@ -13,7 +13,7 @@ def upgrade(url: str = "", revision: str = "head") -> None:
     with _upgrade_lock:
         from alembic import command
 
-        database = Database(url)
+        database = Database(url, limited=False)
         try:
             command.upgrade(alembic_config(database), revision)
         finally:
