@@ -136,6 +136,14 @@ def test_a_router_is_passed_over(cloud: RunningCloud, red: Guest) -> None:
         return port.mac_address in cloud.run("ip", "-n", red.namespace, "neigh", "show", "10.0.0.1").stdout
 
     assert eventually(next_hop), "it is sent to the router"
+    outside = sdk.find_network("internet")
+    sdk.update_router(router, external_gateway_info={"network_id": outside.id})
+    floating = sdk.create_ip(floating_network_id=outside.id, port_id=red.port, fixed_ip_address=red.four)
+    asked = "/latest/meta-data/public-ipv4"
+    assert eventually(lambda: curl(cloud, red, asked) == floating.floating_ip_address) and next_hop()
+    sdk.delete_ip(floating)
+    assert eventually(lambda: "There is nothing here" in curl(cloud, red, asked))
+    sdk.update_router(router, external_gateway_info={})
     sdk.remove_interface_from_router(router, subnet=subnet.id)
     sdk.delete_router(router)
     assert eventually(lambda: not next_hop())
@@ -192,13 +200,13 @@ def test_from_outside_nobody_is_there(cloud: RunningCloud, red: Guest) -> None:
 
 
 def test_a_flood_of_one_leaves_the_others_served(cloud: RunningCloud, red: Guest, blue: Guest) -> None:
-    words = ["ip", "netns", "exec", red.namespace, sys.executable, "-c", FLOOD, "3"]
+    words = ["ip", "netns", "exec", red.namespace, sys.executable, "-c", FLOOD, "2"]
     flood = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     time.sleep(0.5)
-    for _ in range(20):
+    for _ in range(10):
         assert told(cloud, blue)["uuid"] == blue.port
     made = int(flood.communicate(timeout=20)[0])
-    assert made > 1000, f"{made} tried"
+    assert made > 500, f"{made} tried"
     assert eventually(lambda: curl(cloud, red, "/latest/") == "meta-data/")
 
 
