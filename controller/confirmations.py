@@ -12,6 +12,9 @@ from unryu import journal
 if TYPE_CHECKING:
     from controller.loop import Loop
 
+OF_ROUTER = "router_interface", "router_gateway"
+"""Rows beside the ports that a router has."""
+
 
 class Needs(NamedTuple):
     """What a host must have confirmed."""
@@ -45,8 +48,10 @@ class Confirmations:
                 found["floatingip", entry.id] = None
             elif entry.kind == "port_forwarding":
                 found["floatingip", image["floatingip_id"]] = None
-            elif entry.kind in ("router", "router_gateway"):
-                found |= {("floatingip", f.id): None for f in where("floatingip", router_id=image.get("router_id", entry.id))}
+            elif entry.kind in ("router", *OF_ROUTER):
+                router_id = image.get("router_id", entry.id)
+                found |= {("floatingip", f.id): None for f in where("floatingip", router_id=router_id)}
+                found |= {("port", row.port_id): None for kind in OF_ROUTER for row in where(kind, router_id=router_id)}
             for port in (where("port", network_id=entry.id) if entry.kind == "network" else
                          where("port", binding_host_id=image["host"]) if entry.kind == "agent" else ()):
                 found |= self._with_port(port.id)
@@ -70,29 +75,47 @@ class Confirmations:
         for subject in subjects:
             record = self.loop.picture.get(*subject)
             self.waiting.pop(subject, None)
-            if record is None or not self.loop.shares.mine(host_of(self.loop.picture, record)):
+            if record is None or self._without(record) or not self.loop.shares.mine(host_of(self.loop.picture, record)):
                 self.loop.statuses.forget(subject)
                 continue
             hosts = self._hosts_of_floating(record) if record.kind == "floatingip" else self._hosts_of_port(record)
-            if hosts:
-                self.waiting[subject] = {host: self._needs(host) for host in hosts}
-            else:
+            if hosts is None:
                 self.loop.statuses.set(subject, "DOWN")
+            else:
+                self.waiting[subject] = {host: self._needs(host) for host in hosts}
         self.settle()
 
-    def _hosts_of_port(self, port: Any) -> frozenset[str]:
-        """All that must know it; none while it is down."""
-        network = self.loop.picture.get("network", port.network_id)
-        up = port.admin_state_up and network.admin_state_up and vif_of(self.loop.net, port.binding_host_id, port.id)
-        return hosts_reaching(self.loop.net, port.network_id) if up else frozenset()
+    def _hosts_of_port(self, port: Any) -> frozenset[str] | None:
+        """All that must know it; None while it is down."""
+        if not (port.admin_state_up and self.loop.picture.get("network", port.network_id).admin_state_up):
+            return None
+        if port.binding_host_id:
+            plugged = vif_of(self.loop.net, port.binding_host_id, port.id)
+            return hosts_reaching(self.loop.net, port.network_id) if plugged else None
+        rows = (row for kind in OF_ROUTER for row in self.loop.picture.where(kind, port_id=port.id))
+        return next((self._hosts_of_router(row) for row in rows), None)
 
-    def _hosts_of_floating(self, floating: Any) -> frozenset[str]:
+    def _without(self, record: Any) -> bool:
+        """What is only a floating IP's address has no status of its own."""
+        return bool(record.kind == "port" and not record.binding_host_id
+                    and self.loop.picture.where("floatingip", floating_port_id=record.id))
+
+    def _hosts_of_router(self, row: Any) -> frozenset[str] | None:
+        """Of one of its ports: where it has to be known, of its way out the host that it leaves from."""
+        if not self.loop.picture.get("router", row.router_id).admin_state_up:
+            return None
+        if row.kind == "router_interface":
+            return hosts_reaching(self.loop.net, row.network_id)
+        return frozenset({row.host}) if row.host else None
+
+    def _hosts_of_floating(self, floating: Any) -> frozenset[str] | None:
         """Those of the ports that it leads to, where they are up, and their router, too. Which host speaks for an address that
         several share is the gateway's."""
         router = self.loop.picture.get("router", floating.router_id)
-        hosts = frozenset(port.binding_host_id for port in ports_of(self.loop.picture, floating) if self._hosts_of_port(port))
+        up = [port for port in ports_of(self.loop.picture, floating) if self._hosts_of_port(port)]
+        hosts = frozenset(port.binding_host_id for port in up)
         if router is None or not router.admin_state_up or not hosts:
-            return frozenset()
+            return None
         gateways = () if floating.port_id else self.loop.picture.where("router_gateway", router_id=router.id)
         return hosts | {gateway.host for gateway in gateways if gateway.host}
 

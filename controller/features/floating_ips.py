@@ -98,7 +98,7 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
         for wish in wishes:
             try:
                 return tx.make("port", context.elevated(), project_id=None, network_id=self.floating_network_id,
-                               fixed_ips=[wish], device_id=self.id, device_owner=OWNER)
+                               fixed_ips=[wish], device_id=self.id, device_owner=OWNER, status="N/A")
             except Conflict:  # full: another one may have room
                 if wish is wishes[-1]:
                     raise

@@ -245,6 +245,9 @@ def test_a_floating_ip_is_active_while_it_leads_to_a_port_that_is_up(ovs: tuple[
         becomes("DOWN")
         put(f"/routers/{router}", "router", admin_state_up=True)
         becomes("ACTIVE")
+        for owner, status in (("router_interface", "ACTIVE"), ("router_gateway", "ACTIVE"), ("floatingip", "N/A")):
+            query = f"/ports?device_owner=network:{owner}"
+            assert eventually(lambda query=query, status=status: cloud.call("GET", query)["ports"][0]["status"] == status)
         put(path, "floatingip", port_id=None)
         becomes("DOWN")
         address = cloud.call("GET", f"/ports/{guests[1]}")["port"]["fixed_ips"][0]["ip_address"]
