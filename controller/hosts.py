@@ -46,6 +46,7 @@ class Report(pydantic.BaseModel):
 
     host: str
     tunnel_ip: str
+    mtu: int = pydantic.Field(0, ge=0, le=65536)
     door: str = ""
     mappings: dict[str, str] = {}
     datapaths: dict[str, str]
@@ -77,8 +78,8 @@ def take_report(database: Database, host: str, report: Report, issued: int = ANY
             _refuse_anothers(tx, agent, report)
         if not known:
             log.info("a new host", host=host, tunnel_ip=report.tunnel_ip)
-        tx.update(agent, tunnel_ip=report.tunnel_ip, door=report.door, mappings=report.mappings, datapaths=report.datapaths,
-                  ofports=report.ofports, heartbeat_timestamp=tx.now.strftime("%Y-%m-%dT%H:%M:%S"))
+        tx.update(agent, tunnel_ip=report.tunnel_ip, mtu=report.mtu, door=report.door, mappings=report.mappings,
+                  datapaths=report.datapaths, ofports=report.ofports, heartbeat_timestamp=tx.now.strftime("%Y-%m-%dT%H:%M:%S"))
         held = {v.port_id: v for v in tx.where("vif", agent_id=agent.id)}
         gone: dict[str, VifReport | None] = {port_id: None for port_id in held if port_id not in report.vifs}
         _take_vifs(tx, agent, held, {**gone, **report.vifs})

@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import sqlalchemy as sa
+
 from controller.allocate import free_number, this_number
 from unryu.errors import BadRequest, Conflict
+from unryu.resource import nouns
 
 if TYPE_CHECKING:
     from unryu.db import Tx
@@ -28,6 +31,7 @@ TYPES = {
     "local": NetworkType(range(0), 0, False),
 }
 TUNNELS = tuple(name for name, of in TYPES.items() if of.overhead)
+LARGEST_MTU = 65535
 UNDERLAY_MTU = 1500  # of a plain Ethernet: what a network's own is reckoned from where nobody says one
 
 
@@ -41,8 +45,21 @@ def pool(network_type: str, physical: str | None) -> str:
     return f"{network_type} {physical}" if physical else network_type
 
 
-def usual_mtu(network_type: str) -> int:
-    return UNDERLAY_MTU - TYPES[network_type].overhead
+def mtu(tx: "Tx", network: Any) -> int:
+    """The one asked for, or what is usual; a 400 for one that some host's tunnels cannot carry."""
+    of = TYPES[network.network_type]
+    least = _least_underlay(tx) if of.overhead else None
+    most = least - of.overhead if least else LARGEST_MTU
+    if network.mtu > most:
+        raise _invalid(f"Requested MTU is too big, maximum is {most}")
+    return int(network.mtu or min(UNDERLAY_MTU - of.overhead, most))
+
+
+def _least_underlay(tx: "Tx") -> int | None:
+    """Of the hosts that have said what carries their tunnels. Not by their records: a cloud has a thousand."""
+    agents = nouns["agent"].table.c
+    least: int | None = tx.connection.scalar(sa.select(sa.func.min(agents.mtu)).where(agents.mtu > 0))
+    return least
 
 
 def segment(tx: "Tx", network: Any) -> dict[str, Any]:

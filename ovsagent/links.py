@@ -35,6 +35,7 @@ class Link(NamedTuple):
     peer: int                    # the number of the other end,
     peer_namespace: int | None   # in the namespace that this one knows by this number
     mac: str
+    mtu: int
     carrier_changes: int         # also a switch that ends and starts again lets its tap go, and takes it up again
 
 
@@ -215,7 +216,7 @@ def _link(message: bytes) -> Link:
         alias=found.get(_ALIAS, b"").rstrip(b"\0").decode(errors="replace"),
         peer=struct.unpack("=i", found.get(_LINK, bytes(4)))[0],
         peer_namespace=None if namespace is None else struct.unpack("=i", namespace)[0],
-        mac=found.get(_ADDRESS, b"").hex(":"),
+        mac=found.get(_ADDRESS, b"").hex(":"), mtu=struct.unpack("=I", found[_MTU])[0],
         carrier_changes=struct.unpack("=I", found.get(_CARRIER_CHANGES, bytes(4)))[0],
     )
 

@@ -59,7 +59,7 @@ class Agent:
             settings["listen"], self.tls)
         self.renewal = Renewal(self.files[0])
         self.identity = {
-            "host": settings["host"], "tunnel_ip": settings["tunnel_ip"], "door": settings["listen"],
+            "host": settings["host"], "tunnel_ip": settings["tunnel_ip"], "mtu": 0, "door": settings["listen"],
             "mappings": settings["bridge_mappings"],
             "datapaths": bridges.datapath_ids(settings["cloud"], settings["host"]),
         }
@@ -111,6 +111,8 @@ class Agent:
     def tell(self) -> None:
         """Before anything is mended, since somebody waits for the news of a plug. A host half wired is no news."""
         tables, connection = self.ovsdb.tables, self.ovsdb.connections
+        underlay = links.carrying(self.settings["tunnel_ip"])       # gone for as long as its switch is
+        self.identity["mtu"] = underlay.mtu if underlay else self.identity["mtu"]
         now = report.full(self.identity, tables)
         self.wired = all(port.role in now["ofports"][port.bridge] for port in bridges.FIXED)
         self.deafen({name for name, _ in mappings.uplinks(self.settings["bridge_mappings"], tables).values()})

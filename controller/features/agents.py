@@ -28,6 +28,8 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
     started_at: str = field("", observed=True, inert=True)
     heartbeat_timestamp: str = field("", observed=True, inert=True)
     tunnel_ip: str = field("", observed=True, internal=True)
+    mtu: int = field(0, observed=True, internal=True, inert=True)
+    """Of what carries its tunnels; 0: it has not said."""
     datapaths: dict[str, str] = field({}, observed=True, internal=True)
     """Bridge → datapath id, 16 hex digits."""
     ofports: dict[str, dict[str, int]] = field({}, observed=True, internal=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import NETWORK_NUMBERS, free_number
 from controller.qos import may_leave
-from controller.segments import TYPES, segment, usual_mtu
+from controller.segments import LARGEST_MTU, TYPES, mtu, segment
 from controller.zones import ZONE, zone_hints
 from unryu.errors import BadRequest, Conflict
 from unryu.resource import UNSET, Resource, field, one_of, says
@@ -21,9 +21,9 @@ GIVEN_OUT = "network:router_gateway", "network:floatingip"
 """Whose ports hold a network to being external, by their device_owner."""
 
 
-@says(minimum=0, maximum=65535)
-def mtu(value: int) -> int:
-    if value and not 68 <= value <= 65535:
+@says(minimum=0, maximum=LARGEST_MTU)
+def possible_mtu(value: int) -> int:
+    if value and not 68 <= value <= LARGEST_MTU:
         raise ValueError(f"{value} is not between 68 and 65535, or 0 for what is usual")
     return value
 
@@ -36,7 +36,7 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
     """May routers lead out by it? Then everybody sees it."""
     is_default: bool = field(False, put=True, admin=True, inert=True)
     """Of the external ones, the one that a topology made by itself leads out by."""
-    mtu: int = field(0, put=True, check=mtu)
+    mtu: int = field(0, put=True, check=possible_mtu)
     port_security_enabled: bool = field(True, put=True, inert=True)
     """Of its ports, unless they say otherwise."""
     network_type: str = field("vxlan", wire="provider:network_type", admin=True, hidden=True, check=one_of(*TYPES))
@@ -55,11 +55,12 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
             self = self.replace(qos_policy_id=default[0].id if default else None)
         number = int(tx.allocate("network number", self.id, free_number(NETWORK_NUMBERS, "network number")))
         self._check_default(tx)
-        return self.replace(**segment(tx, self), number=number, mtu=self.mtu or usual_mtu(self.network_type))
+        return self.replace(**segment(tx, self), number=number, mtu=mtu(tx, self))
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
         may_leave(tx, context, before, self)
-        self = self.replace(mtu=self.mtu or usual_mtu(self.network_type))
+        if self.mtu != before.mtu:
+            self = self.replace(mtu=mtu(tx, self))
         if self.mtu < LEAST_MTU <= before.mtu and tx.where("subnet", network_id=self.id, ip_version=6):
             raise Conflict(f"Network {self.id} has IPv6 subnets, which need an MTU of {LEAST_MTU}.", "NetworkMTUSubnetConflict")
         if before.external and not self.external and tx.where("port", network_id=self.id, device_owner=GIVEN_OUT):

@@ -50,6 +50,25 @@ def test_what_a_network_cannot_be(api: Api, status: int, words: str, values: dic
     api.refused(status, words, "POST", "/networks", {"network": values}, ADMIN)
 
 
+def test_a_tunnel_carries_no_more_than_every_underlay(api: Api) -> None:
+    def report(host: str, mtu: int) -> None:
+        take_report(api.database, host, Report(host=host, tunnel_ip="198.18.0.1", mtu=mtu, datapaths={}, ofports={}, vifs={},
+                                               mappings={"physical1": "br-ex"}))
+
+    jumbo = api.make("network", ADMIN, mtu=65535)
+    report("h1", 9000)
+    report("h2", 1600)
+    refused = {"network": {"mtu": 1551}}
+    assert api.refused(400, "maximum is 1550", "POST", "/networks", refused)["type"] == "InvalidInput"
+    made = api.make("network", mtu=1550)
+    assert api.make("network")["mtu"] == 1450, "as usual"
+    api.refused(400, "maximum is 1550", "PUT", f"/networks/{made['id']}", refused)
+    assert api("PUT", f"/networks/{jumbo['id']}", {"network": {"name": "jumbo"}}, ADMIN).status_code == 200, "it stays as it was"
+    assert api.make("network", ADMIN, mtu=9000, **provider("flat", "physical1"))["mtu"] == 9000, "a wire is the provider's"
+    report("h2", 1400)
+    assert api.make("network")["mtu"] == 1350 and api.make("network", ADMIN, **provider("gre"))["mtu"] == 1358
+
+
 def test_a_segment_is_one_networks_own(api: Api) -> None:
     def refused(words: str, **values: Any) -> str:
         return str(api.refused(409, words, "POST", "/networks", {"network": values}, ADMIN)["type"])
@@ -102,14 +121,13 @@ def test_a_way_out_is_seen_by_everybody(api: Api) -> None:
     assert api("GET", f"/subnets/{subnet}").json["subnet"]["gateway_ip"] == "203.0.113.1"
     api.refused(403, "another project", "PUT", f"/networks/{out}", {"network": {"name": "mine"}})
 
-    port = api.make("port", ALT, network_id=out)["id"]
+    api.refused(403, "", "POST", "/ports", {"port": {"network_id": out}}, ALT)
+    floating = api.make("floatingip", ALT, floating_network_id=out)["id"]
     closed = "PUT", f"/networks/{out}", {"network": {"router:external": False}}, ADMIN
-    fault = api.refused(409, "cannot stop being external", *closed)
-    assert fault["type"] == "InvalidSharedSetting"
-    assert api("DELETE", f"/ports/{port}", token=ALT).status_code == 204
-    api.make("port", ADMIN, network_id=out, device_owner="network:router_gateway")
-    fault = api.refused(409, "existing gateway ports", *closed)
-    assert fault["type"] == "ExternalNetworkInUse"
+    assert api.refused(409, "existing gateway ports", *closed)["type"] == "ExternalNetworkInUse"
+    assert api("DELETE", f"/floatingips/{floating}", token=ALT).status_code == 204
+    assert api(*closed).json["network"]["router:external"] is False
+    assert api("GET", f"/networks/{out}").status_code == 404
 
 
 def test_a_way_out_for_one_project(api: Api) -> None:
