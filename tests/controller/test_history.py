@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from controller.hosts import Report, VifReport, take_report
+from tests.clouds import eventually
 from tests.controller.switched import HOSTS, Cloud
 from tests.inprocess import ADMIN
 from tests.ovs import OvsHost
