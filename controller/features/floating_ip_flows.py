@@ -126,7 +126,8 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
                goto(ENTRY))
     arrives = router, IPV4, IPV4_DST == address
     yield flow(ENTRY, EXACT, match(*arrives), *received, set_field(IPV4_DST, fixed), goto(ROUTE))
-    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed))
+    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, ct_clear(),
+               ct_nat(zone(way.router), ROUTE, destination=fixed))
     abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network)
     leaves = router, IPV4, IPV4_SRC == fixed
     yield flow(EXIT, EXACT, match(*leaves), *sent, set_field(IPV4_SRC, address), *abroad, goto(UPLINK))

@@ -124,7 +124,8 @@ def replies(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(table, OVERRIDE + 1, match(YIELDED == 1))
     yield flow(RETURNED, EXACT, match(IPV4, TRK == 1, RPL == 1), goto(ROUTE))
     yield flow(RETURNED, EXACT, match(ICMP, TRK == 1, RPL == 0, ICMP_TYPE == 8), goto(ROUTE))
-    yield flow(RETURNED, EXACT, match(FRAGMENT, ICMP, TRK == 1, RPL == 0), goto(ROUTE))
+    # Pieces of a ping only the agent can turn around.
+    yield flow(RETURNED, EXACT, match(FRAGMENT, ICMP, TRK == 1, RPL == 0), *to_the_door(here, NOT_SERVED))
 
 
 @derives("router_gateway", at=its_host)
@@ -157,7 +158,8 @@ def inward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
                *whether_yielded(way), goto(ENTRY))
     router = ROUTER == way.router
     if own:
-        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), *received, ct_clear(), ct_undo(zone(way.router), RETURNED))
+        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), *received, ct_clear(),
+                   ct_undo(zone(way.router), RETURNED))
     else:
         yield flow(ENTRY, FALLBACK, match(router, IPV4), *received, goto(ROUTE))
     yield flow(ENTRY, FALLBACK, match(router, IPV6), *received, goto(ROUTE))
@@ -165,8 +167,7 @@ def inward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
 
 @derives("router_gateway", at=everywhere)
 def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """Pings of its own addresses; pieces of large ones are turned around by the agent, and what else is sent to a router from
-    inside it does not serve."""
+    """Pings of its own addresses: the answer goes back to where the question came from."""
     way = outside(net, row.router_id)
     for address, _ in way.addresses:
         protocol, kind, request, reply, source, target = ECHO[6 if ":" in address else 4]
@@ -174,7 +175,8 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
                 move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))
         asked = (ROUTER == way.router) + (target == address)
         yield flow(ROUTE, OVERRIDE + 2, match(protocol, kind == request, asked), set_field(kind, reply), *back)
-        yield flow(ROUTE, OVERRIDE + 1, match(IPV6 if ":" in address else IPV4, asked), *to_the_door(here, NOT_SERVED))
+        if ":" in address:  # (of IPv4 it may be for who speaks under this address)
+            yield flow(ROUTE, OVERRIDE + 1, match(IPV6, asked), *to_the_door(here, NOT_SERVED))
 
 
 @derives("router_gateway", at=its_host)
