@@ -4,8 +4,9 @@ for it."""
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from controller.derive import hosts_reaching, vif_of
+from controller.derive import Here, hosts_reaching, vif_of
 from controller.peers import Question
+from controller.segments import wired
 from controller.statuses import KINDS, Subject, host_of, ports_of
 from unryu import journal
 
@@ -86,11 +87,13 @@ class Confirmations:
         self.settle()
 
     def _hosts_of_port(self, port: Any) -> frozenset[str] | None:
-        """All that must know it; None while it is down."""
-        if not (port.admin_state_up and self.loop.picture.get("network", port.network_id).admin_state_up):
+        """All that must know it; None while it is down, as it is where a host does not reach the wire that it is to be on."""
+        network = self.loop.picture.get("network", port.network_id)
+        if not (port.admin_state_up and network.admin_state_up):
             return None
         if port.binding_host_id:
-            plugged = vif_of(self.loop.net, port.binding_host_id, port.id)
+            plugged = vif_of(self.loop.net, port.binding_host_id, port.id) and (
+                not wired(network) or Here(port.binding_host_id, self.loop.net).ofport("br-ex", network.physical_network))
             return hosts_reaching(self.loop.net, port.network_id) if plugged else None
         rows = (row for kind in OF_ROUTER for row in self.loop.picture.where(kind, port_id=port.id))
         return next((self._hosts_of_router(row) for row in rows), None)

@@ -16,6 +16,7 @@ from controller.ipam import address, eui64, free_address, this_address
 from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, POLICY, SPOOF
 from controller.policy import policy_of, towards
 from controller.qos import entering, may_leave, ruling
+from controller.segments import wired
 from unryu.errors import BadRequest, Conflict, Forbidden
 from unryu.resource import UNSET, Resource, field, pointing_at
 from unryu.scope import seen
@@ -194,11 +195,13 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
     @classmethod
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
         networks = {r.network_id for r in records}
-        policies = {n.id: n.qos_policy_id for n in tx.where("network", id=networks)} if networks else {}
-        views = {r.id: {"qos_network_policy_id": policies.get(r.network_id)} for r in records}
+        of = {n.id: n for n in tx.where("network", id=networks)} if networks else {}
+        views = {r.id: {"qos_network_policy_id": of[r.network_id].qos_policy_id if r.network_id in of else None} for r in records}
         if not context.is_admin:
             return views
-        return {r.id: {**views[r.id], "binding:vif_type": "ovs" if r.binding_host_id else "unbound", "binding:profile": {},
+        failed = _out_of_reach(tx, [(r, of[r.network_id]) for r in records if r.network_id in of])
+        return {r.id: {**views[r.id], "binding:profile": {},
+                       "binding:vif_type": failed.get(r.id, "ovs") if r.binding_host_id else "unbound",
                        "binding:vif_details": {"port_filter": False, "bridge_name": "br-int", "datapath_type": "netdev"}
                        if r.binding_host_id else {}} for r in records}
 
@@ -317,6 +320,15 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
                 if subnet is subnets[-1]:
                     raise
         raise Conflict(f"A subnet of network {self.network_id} was deleted meanwhile.", "IpAddressGenerationFailure")
+
+
+def _out_of_reach(tx: "Tx", ports: Sequence[tuple[Port, Any]]) -> dict[str, str]:
+    """Those that are bound to a host which their network's wire does not come to."""
+    on_wires = {port.id: (port.binding_host_id, network.physical_network) for port, network in ports
+                if wired(network) and port.binding_host_id}
+    hosts = {host for host, _ in on_wires.values()}
+    mappings = {agent.host: agent.mappings for agent in tx.where("agent", host=hosts)} if hosts else {}
+    return {id: "binding_failed" for id, (host, physical) in on_wires.items() if physical not in mappings.get(host, {})}
 
 
 @dataclass(frozen=True)

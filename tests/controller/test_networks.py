@@ -151,3 +151,11 @@ def test_a_way_out_for_one_project(api: Api) -> None:
     group = api.make("security_group", name="web")["id"]
     api.refused(400, "Invalid action", "POST", "/rbac-policies",
                 {"rbac_policy": {**grant, "object_type": "security_group", "object_id": group, "target_tenant": "alt"}})
+
+
+def test_a_port_where_its_wire_is_not(api: Api) -> None:
+    take_report(api.database, "h2", Report(host="h2", tunnel_ip="198.18.0.2", datapaths={}, ofports={}, vifs={}))
+    networks = [api.make("network", ADMIN, **provider("vlan", "physical1"))["id"], api.make("network", ADMIN)["id"]]
+    said = [api.make("port", ADMIN, network_id=network, **{"binding:host_id": host})["binding:vif_type"]
+            for network in networks for host in ("h1", "h2", "")]
+    assert said == ["ovs", "binding_failed", "unbound", "ovs", "ovs", "unbound"]
