@@ -1,0 +1,185 @@
+"""The shared way out with packets, and what becomes of it when its host is gone, or only out of the controllers' sight."""
+
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from ovsagent.links import inside
+from tests.clouds import eventually
+from tests.outside.test_floating_ips import refused
+from tests.outside.world import ROUTER, ROUTER6, WEB, WEB6, Echo, Someone, World, asked, streamed
+
+pytestmark = pytest.mark.system
+SILENCE = int(os.environ.get("UNRYU_SILENCE", "3"))
+"""Seconds for which an old gateway is listened to; in more than 10 it would have announced itself once more."""
+
+
+def test_guests_of_every_host_leave_under_the_routers_address(world: World) -> None:
+    shared = world.own[0]
+    for name in "bcd":
+        guest = world.guests[name]
+        for size in (10, 1400, 3000):
+            assert asked(guest, world.internet, ROUTER, size) == shared
+        with Echo(world.internet) as echo:
+            streamed(guest, ROUTER)
+            assert echo.seen == [shared]
+        assert guest.reaches(WEB, "-s", "3000") and refused(guest, ROUTER)
+        assert "Time to live exceeded" in guest.ping(WEB, "-t", "1", count=1)
+
+
+def test_with_ipv6_every_guest_is_itself(world: World) -> None:
+    for name in "bc":
+        guest = world.guests[name]
+        assert asked(guest, world.internet, ROUTER6, 3000) == guest.six
+        assert asked(world.internet, guest, guest.six, 3000) == ROUTER6
+        assert guest.reaches(WEB6) and world.internet.reaches(guest.six)
+
+
+def test_of_what_comes_from_outside_only_pings_of_the_router_are_answered(world: World) -> None:
+    for address in world.own:
+        world.internet.ping(address, "-s", "3000", count=1)  # (which may teach it the way's MTU)
+        assert world.internet.reaches(address) and world.internet.reaches(address, "-s", "3000")
+        assert world.guests["c"].reaches(address)
+    assert not refused_or_answered(world.internet, world.own[0])
+    assert not world.internet.reaches(world.guests["d"].four, count=1)
+
+
+def refused_or_answered(client: Someone, address: str) -> bool:
+    with closing(client.socket(socket.SOCK_DGRAM)) as line:
+        line.settimeout(0.3)
+        line.connect((address, 9))
+        line.send(b"x")
+        try:
+            line.recv(1)
+        except TimeoutError:
+            return False
+        except ConnectionRefusedError:
+            return True
+    return True
+
+
+def test_without_snat_every_guest_is_itself(world: World) -> None:
+    change(world, enable_snat=False)
+    try:
+        c = world.guests["c"]
+        assert asked(c, world.internet, ROUTER) == c.four
+        assert asked(world.internet, c, c.four, 3000) == ROUTER
+    finally:
+        change(world, enable_snat=True)
+    assert asked(world.guests["c"], world.internet, ROUTER) == world.own[0]
+
+
+def change(world: World, enable_snat: bool) -> None:
+    info = {"network_id": world.external, "enable_snat": enable_snat}
+    answer = world.admin.put(f"/routers/{world.router}", json={"router": {"external_gateway_info": info}})
+    assert answer.status_code == 200 and world.settled()
+
+
+class Wire:
+    """ARP for an address is asked on the wire every 20 ms; who answers is counted at each host's NIC."""
+
+    def __init__(self, world: World, address: str, hosts: tuple[str, ...]) -> None:
+        self.address = socket.inet_aton(address)
+        self.heard: dict[str, list[float]] = {host: [] for host in hosts}
+        self.over = threading.Event()
+        self.lines = {host: self._line(world.cloud.namespace(host), "eth1") for host in hosts}
+        self.asker = self._line(world.internet.namespace, "br0")
+
+    @staticmethod
+    def _line(namespace: str, device: str) -> socket.socket:
+        with inside(namespace):
+            line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        line.bind((device, 3))
+        line.settimeout(0.2)
+        return line
+
+    def __enter__(self) -> "Wire":
+        self.threads = [threading.Thread(target=self._listen, args=pair) for pair in self.lines.items()]
+        self.threads.append(threading.Thread(target=self._ask))
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        for line in (self.asker, *self.lines.values()):
+            line.close()
+
+    def _ask(self) -> None:
+        mac = self.asker.getsockname()[4]
+        question = b"\xff" * 6 + mac + b"\x08\x06" + struct.pack(
+            ">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac, socket.inet_aton(ROUTER), bytes(6), self.address)
+        while not self.over.wait(0.02):
+            self.asker.send(question)
+
+    def _listen(self, host: str, line: socket.socket) -> None:
+        while not self.over.is_set():
+            try:
+                frame, (_, _, kind, *_) = line.recvfrom(2000)
+            except TimeoutError:
+                continue
+            if kind == socket.PACKET_OUTGOING and frame[12:14] == b"\x08\x06" and frame[28:32] == self.address:
+                self.heard[host].append(time.monotonic())
+
+
+def test_a_gateway_out_of_the_controllers_sight_falls_silent(world: World) -> None:
+    """Its switch hears its successor, and nobody tells it: its own guests leave by the other host from then on, and all streams
+    live."""
+    old = world.gateway()
+    guest = world.guests[{"h1": "d", "h2": "b", "h3": "c"}[old]]
+    with Wire(world, world.own[0], ("h1", "h2", "h3")) as wire, Echo(world.internet) as _, \
+            closing(guest.socket(socket.SOCK_STREAM)) as line:
+        line.connect((ROUTER, 5001))
+        world.cloud.run("ip", "-n", world.cloud.namespace(old), "link", "set", "mgmt", "down")
+        try:
+            assert eventually(lambda: any(wire.heard[host] for host in wire.heard if host != old), 15)
+            first = min(heard[0] for host, heard in wire.heard.items() if host != old and heard)
+            for _ in range(5 * SILENCE):
+                line.sendall(b"x")
+                assert line.recv(10) == b"x"
+                time.sleep(0.2)
+            late = [at - first for at in wire.heard[old] if at > first + 1]
+            assert not late, late
+            assert guest.reaches(WEB), "a new connection"
+        finally:
+            world.cloud.run("ip", "-n", world.cloud.namespace(old), "link", "set", "mgmt", "up")
+    assert eventually(lambda: all(s["connected"] for s in world.cloud.status()["switches"]), 30) and world.settled()
+    assert world.gateway() != old and asked(guest, world.internet, ROUTER) == world.own[0]
+
+
+def test_streams_live_through_the_end_of_their_gateway(world: World) -> None:
+    """Its switch killed, and whoever would start it again held back: ports stay as they are, so the next host goes on."""
+    old = world.gateway()
+    guest = world.guests["d" if old != "h1" else "c"]
+    monitor, daemon = (world.cloud.pid(name, old) for name in ("ovs-vswitchd-monitor", "ovs-vswitchd"))
+    supervisor = world.cloud.pid("supervisor")
+    assert monitor and daemon and supervisor
+    with Echo(world.internet) as _:
+        lines = [guest.socket(socket.SOCK_STREAM) for _ in range(20)]
+        for line in lines:
+            line.settimeout(10)
+            line.connect((ROUTER, 5001))
+        try:
+            for pid in (supervisor, monitor):
+                os.kill(pid, signal.SIGSTOP)
+            os.kill(daemon, signal.SIGKILL)
+            began = time.monotonic()
+            for line in lines:
+                line.sendall(b"x")
+            assert all(line.recv(10) == b"x" for line in lines)
+            assert time.monotonic() - began < 10
+        finally:
+            for pid in (monitor, supervisor):
+                os.kill(pid, signal.SIGCONT)
+            for line in lines:
+                line.close()
+    assert world.gateway() not in ("", old)
+    assert eventually(lambda: all(s["connected"] for s in world.cloud.status()["switches"]), 30) and world.settled()

@@ -1,0 +1,185 @@
+"""Guests behind a router with a gateway, and who is outside; all of them with sockets in this process."""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ovsagent.links import inside
+from tests.clouds import RunningCloud, eventually
+from tests.ovs import run
+
+ROUTER, ROUTER6, WEB, WEB6 = "203.0.113.1", "2001:db8:cafe::1", "198.51.100.80", "2001:db8:80::80"
+NETWORKS = {"blue": ("10.91.0.0/24", "fd91::/64"), "red": ("10.92.0.0/24", "fd92::/64")}
+GUESTS = {"a": ("blue", "h1"), "b": ("blue", "h2"), "c": ("red", "h3"), "d": ("blue", "h1")}
+PATIENCE = 1.0
+
+
+@dataclass
+class Someone:
+    """In a namespace, under an address or two."""
+
+    namespace: str
+    four: str
+    six: str = ""
+    port: str = ""
+    mac: str = ""
+
+    def run(self, *command: str, check: bool = True) -> str:
+        return run("ip", "netns", "exec", self.namespace, *command, check=check)
+
+    def ping(self, address: str, *options: str, count: int = 2) -> str:
+        return self.run("ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", *options, address, check=False)
+
+    def reaches(self, address: str, *options: str, count: int = 2) -> bool:
+        return f" {count} received" in self.ping(address, *options, count=count)
+
+    def socket(self, kind: int, six: bool = False) -> socket.socket:
+        with inside(self.namespace):
+            made = socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind)
+        made.settimeout(PATIENCE)
+        return made
+
+
+def asked(client: Someone, server: Someone, address: str, size: int = 10, port: int = 5000, at: int = 5000) -> str:
+    """A datagram to that address and port, and the same back: whom the server saw."""
+    with closing(server.socket(socket.SOCK_DGRAM, ":" in address)) as there, \
+            closing(client.socket(socket.SOCK_DGRAM, ":" in address)) as here:
+        there.bind(("", at))
+        payload = struct.pack(">I", size) * (size // 4 + 1)
+        for attempt in range(2):    # the first too large one teaches the path's MTU
+            here.sendto(payload[:size], (address, port))
+            try:
+                heard, peer = there.recvfrom(65535)
+                break
+            except TimeoutError:
+                assert size > 1400 and not attempt, f"{size} bytes did not arrive"
+        for attempt in range(2):
+            there.sendto(heard, peer)
+            try:
+                answer, origin = here.recvfrom(65535)
+                break
+            except TimeoutError:
+                assert size > 1400 and not attempt, f"{size} bytes did not come back"
+        assert heard == answer == payload[:size] and origin[:2] == (address, port)
+        return str(peer[0])
+
+
+class Echo:
+    """A TCP server that says everything back, for as long as the block runs; it knows who came."""
+
+    def __init__(self, server: Someone, port: int = 5001, six: bool = False) -> None:
+        self.listening = server.socket(socket.SOCK_STREAM, six)
+        self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listening.bind(("", port))
+        self.listening.listen(64)
+        self.listening.settimeout(None)
+        self.seen: list[str] = []
+
+    def __enter__(self) -> "Echo":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                line, peer = self.listening.accept()
+            except OSError:
+                return
+            self.seen.append(peer[0])
+            threading.Thread(target=self._answer, args=(line,), daemon=True).start()
+
+    def _answer(self, line: socket.socket) -> None:
+        with line:
+            while said := line.recv(65536):
+                line.sendall(said)
+
+
+def streamed(client: Someone, address: str, port: int = 5001, size: int = 300_000) -> None:
+    """So many bytes there and back."""
+    with closing(client.socket(socket.SOCK_STREAM, ":" in address)) as line:
+        line.settimeout(10)
+        line.connect((address, port))
+        payload = bytes(range(250)) * (size // 250)
+        sender = threading.Thread(target=line.sendall, args=(payload,))
+        sender.start()
+        back = b""
+        while len(back) < len(payload):
+            back += line.recv(65536)
+        sender.join()
+        assert back == payload
+
+
+@dataclass
+class World:
+    cloud: RunningCloud
+    demo: Any
+    admin: Any
+    external: str
+    router: str
+    networks: dict[str, str] = field(default_factory=dict)
+    guests: dict[str, Someone] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        prefix = self.cloud.namespace("h1").rpartition("-")[0]
+        self.internet = Someone(f"{prefix}-internet", ROUTER, ROUTER6)
+
+    def settled(self) -> bool:
+        return bool(eventually(lambda: all(s["realised"] == s["wanted"] for s in self.cloud.status()["switches"])))
+
+    @property
+    def own(self) -> list[str]:
+        """The router's addresses outside, that of IPv4 first."""
+        info = self.demo.get_router(self.router).external_gateway_info
+        return sorted((f["ip_address"] for f in info["external_fixed_ips"]), key=lambda address: ":" in address)
+
+    def gateway(self) -> str:
+        """The host that it is on."""
+        for host in ("h1", "h2", "h3"):
+            socket = f"unix:{self.cloud.state}/hosts/{host}/br-int.mgmt"
+            dump = self.cloud.run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", socket, "table=97", check=False)
+            if "nat(src=" in dump.stdout:
+                return host
+        return ""
+
+    @contextmanager
+    def floating(self, name: str = "", **more: Any) -> Iterator[Any]:
+        port = {"port_id": self.guests[name].port} if name else {}
+        made = self.demo.create_ip(floating_network_id=self.external, **port, **more)
+        try:
+            assert self.settled()
+            yield made
+        finally:
+            self.demo.delete_ip(made.id)
+
+
+def built(cloud: RunningCloud) -> World:
+    demo, admin = cloud.connect().network, cloud.connect("admin").network
+    external = next(n.id for n in admin.networks() if n.name == "internet")
+    group = demo.create_security_group(name="outside")
+    for version in ("IPv4", "IPv6"):
+        demo.create_security_group_rule(security_group_id=group.id, direction="ingress", ethertype=version)
+    router = demo.create_router(name="outside", external_gateway_info={"network_id": external})
+    world = World(cloud, demo, admin, external, router.id)
+    for name, (four, six) in NETWORKS.items():
+        world.networks[name] = demo.create_network(name=name).id
+        for ip, cidr in ((4, four), (6, six)):
+            subnet = demo.create_subnet(network_id=world.networks[name], ip_version=ip, cidr=cidr)
+            demo.add_interface_to_router(router, subnet=subnet.id)
+    for name, (network, host) in GUESTS.items():
+        port = demo.create_port(name=name, network_id=world.networks[network], security_group_ids=[group.id])
+        plugged = cloud.plug(port.id, host, name, "--static")
+        four, six = sorted((f["ip_address"] for f in port.fixed_ips), key=lambda address: ":" in address)
+        world.guests[name] = Someone(plugged["namespace"], four, six, port.id, port.mac_address)
+    assert world.settled()
+    for ways in NETWORKS.values():  # who is outside knows the way back to addresses that nobody translates
+        for cidr, own in zip(ways, world.own, strict=True):
+            world.internet.run("ip", "route", "add", cidr, "via", own)
+    return world
