@@ -7,7 +7,7 @@ import pytest
 from controller.bootstrap import load_features
 from controller.derive import Changes, Engine, catalogue
 from controller.explain.describe import sample
-from controller.flow import text
+from controller.flow import Meter, text
 from controller.pipeline import TABLES
 from tests.controller.limited import BITS_IN, FULL, OUTSIDE, OWN
 from tests.controller.test_features import PORT1, Walker
@@ -95,3 +95,11 @@ def test_floating_ips_and_gateways_have_meters_of_their_own(walker: Walker) -> N
               for line in metered if not line.startswith("meter=")}
     assert begins == {("table=entry", str(floating + 2)), ("table=exit", str(floating)), ("table=entry", str(gateway + 2)),
                       ("table=snat", str(gateway))}
+
+
+def test_a_meter_is_its_ports(walker: Walker) -> None:
+    """Whom to blame when a switch does not take it."""
+    wanted = [entry[1] for entry in walker.engine.wanted["h1"]["br-int"].values() if isinstance(entry[1], Meter)]
+    assert len(wanted) == 4
+    assert {(unit.feature, unit.id) for each in wanted for unit in walker.engine.owners("h1", "br-int", each)} == {
+        ("qos_flows.limits", "port1")}
