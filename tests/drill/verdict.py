@@ -109,6 +109,7 @@ def inconsistent(tx: Tx) -> list[str]:
         held["network number", str(network.number)] = network.id
         if network.network_type != "local":
             held[pool(network.network_type, network.physical_network), str(network.segmentation_id or 0)] = network.id
+    held |= {("router number", str(router.number)): router.id for router in rows["router"].values()}
     given = {(of, value): owner for of, value, owner in tx.connection.execute(allocations.select())}
     return found + [f"{of} {value} is given to {given.get((of, value))}, held by {held.get((of, value))}"
                     for of, value in given.keys() | held.keys() if given.get((of, value)) != held.get((of, value))]
