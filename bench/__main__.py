@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, datapath, dhcp, failover, flows, groups, metadata, restart, scale
+from bench import api, cloud, datapath, dhcp, failover, flows, groups, metadata, restart, routers, scale
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
@@ -19,6 +19,7 @@ BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]]
     "datapath": (datapath.run, datapath.show),
     "failover": (failover.run, failover.show),
     "restart": (restart.run, restart.show),
+    "routers": (routers.run, routers.show),
     "scale": (scale.run, scale.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"

@@ -44,6 +44,12 @@ class Guest:
     namespace: str
     address: str
     mac: str
+    behind: str = ""
+    """Its own address, where others call it by another."""
+
+    @property
+    def own(self) -> str:
+        return self.behind or self.address
 
 
 Traffic = Callable[[Guest, Guest], AbstractContextManager[None]]
@@ -174,10 +180,10 @@ def tcp(sender: Guest, receiver: Guest) -> Iterator[None]:
 
     done = threading.Event()
     with _socket(receiver, socket.SOCK_STREAM) as listener:
-        listener.bind((receiver.address, 0))
+        listener.bind((receiver.own, 0))
         listener.listen()
         begin = _socket(sender, socket.SOCK_STREAM)
-        begin.connect(listener.getsockname())
+        begin.connect((receiver.address, listener.getsockname()[1]))
         end, _ = listener.accept()
         end.settimeout(5)
     threads = [threading.Thread(target=take), threading.Thread(target=give)]
@@ -218,8 +224,8 @@ def udp(sender: Guest, receiver: Guest) -> Iterator[None]:
 
     done = threading.Event()
     with _socket(receiver, socket.SOCK_DGRAM) as end, _socket(sender, socket.SOCK_DGRAM) as begin:
-        end.bind((receiver.address, 0))
-        begin.connect(end.getsockname())
+        end.bind((receiver.own, 0))
+        begin.connect((receiver.address, end.getsockname()[1]))
         _answered(begin, end)
         thread = threading.Thread(target=give)
         thread.start()
