@@ -49,6 +49,7 @@ LIKELY = {
     **dict.fromkeys(("cidr", "destination", "prefixes", "addresses", "remote_ip_prefix"), NETS), "ip_version": [4, 4, 6],
     **dict.fromkeys(("ip_address", "start", "end", "nexthop", "gateway_ip", "dns_nameservers"), ADDRESSES),
     **dict.fromkeys(("project_id", "tenant_id", "target_tenant"), ["demo", "alt"]),
+    "router:external": [True, False], "protocol": ["tcp", "udp", "icmp"], "internal_ip_address": ADDRESSES,
     "mac_address": [f"fa:16:3e:00:00:{n:02x}" for n in range(20)], "binding:host_id": ["h1", "h2"],
 }
 
@@ -70,7 +71,8 @@ class Known:
     def put(self, random: Random, words: Any) -> None:
         """Likely values, mostly, into a body."""
         for key, value in list(words.items()) if isinstance(words, dict) else ():
-            likely = LIKELY.get(key) or (self.ids[key[:-3]] if key.endswith("_id") else [])
+            likely = LIKELY.get(key) or (self.ids[key[:-3].removeprefix("floating_").removeprefix("internal_")]
+                                         if key.endswith("_id") else [])
             if likely and not isinstance(value, dict) and random.random() < 0.9:
                 one = random.choice(likely)
                 words[key] = [one] if isinstance(value, list) and not any(isinstance(v, dict) for v in value) else one
@@ -106,6 +108,9 @@ def _try(operation: Any, known: Known, statuses: Counter[int], requests: int) ->
         case = data.draw(operation.as_strategy(generation_mode=mode))
         if known.ids[kind] and "id" in (case.path_parameters or {}) and random.random() < 0.8:
             case.path_parameters["id"] = random.choice(known.ids[kind])
+        for name in case.path_parameters or {}:  # of what it is a part of
+            if name.endswith("_id") and known.ids[name[:-3]] and random.random() < 0.8:
+                case.path_parameters[name] = random.choice(known.ids[name[:-3]])
         known.put(random, case.body)
         token = random.choice([*[ADMIN] * 6, *[DEMO] * 4, ALT, READER, "nonsense"])
         answer = case.call(headers={"X-Auth-Token": token})

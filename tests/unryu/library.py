@@ -28,11 +28,16 @@ class Book(Resource, kind="book", service="library", visible_with="shelf_id", ro
     state: str = field("NEW", observed=True)
     seen_at: str = field("", observed=True, inert=True)
     pin: str | None = field(None, put=True, secret=True)
+    sequel_id: str | None = field(None, ref="book", put=True, ondelete="clear")
+    torn: int = field(0, passing=True, put=True)
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         if self.name == "forbidden":
             raise Conflict("That book is not kept here.", "BookForbidden")
         return self
+
+    def before_update(self, tx: "Tx", context: Context, before: Self) -> Self:
+        return self.replace(pages=self.pages - self.torn)
 
 
 class Loan(Resource, kind="loan", service="library", path=None, without=("name", "description")):

@@ -63,6 +63,15 @@ def test_what_changes_nothing_is_no_commit(database: Database) -> None:
     assert tx.revision == 0 and head(database) == 1
 
 
+def test_what_is_only_passing_goes_with_the_change_that_it_was_said_with(database: Database) -> None:
+    one = shelf(database)
+    with database.transaction(ANN) as tx:
+        book = tx.insert(Book(name="b", project_id="blue", shelf_id=one.id, torn=5))
+        assert book.torn == tx.get("book", book.id).torn == 0
+        book = tx.change(book, ANN, torn=5)
+        assert (book.pages, book.torn) == (95, 0) and tx.change(book, ANN, name="c").pages == 95
+
+
 def test_observed_facts_move_the_feed_but_no_revision_number(database: Database) -> None:
     one = shelf(database)
     with database.transaction(ANN) as tx:

@@ -340,3 +340,20 @@ def test_what_stands_below_another_is_a_part_of_it(client: Client) -> None:
     refused(client.put(f"{elsewhere}/{note['id']}", json={"note": {"page": 1}}, headers=ANN), 404, "Note")
     assert client.delete(f"{notes}/{note['id']}", headers=ANN).status_code == 204
     assert client.delete(f"/v1/books/{one['id']}", headers=ANN).status_code == 204
+
+
+def test_what_is_only_passing_is_acted_on_and_not_kept(client: Client) -> None:
+    shelf = make(client, name="a")
+    book = make(client, "book", shelf_id=shelf["id"], pages=100)
+    for left in (90, 80):
+        changed = client.put(f"/v1/books/{book['id']}", json={"book": {"torn": 10}}, headers=ANN).json
+        assert changed is not None and changed["book"]["pages"] == left and "torn" not in changed["book"]
+
+
+def test_a_reference_that_is_cleared_when_what_it_points_to_goes(client: Client) -> None:
+    shelf = make(client, name="a")
+    second = make(client, "book", shelf_id=shelf["id"])
+    first = make(client, "book", shelf_id=shelf["id"], sequel_id=second["id"])
+    assert client.delete(f"/v1/books/{second['id']}", headers=ANN).status_code == 204
+    left = client.get(f"/v1/books/{first['id']}", headers=ANN).json
+    assert left is not None and left["book"]["sequel_id"] is None and left["book"]["revision_number"] == 1
