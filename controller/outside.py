@@ -62,9 +62,9 @@ def _floating_hosts(net: Net, floating: Any) -> Iterator[tuple[tuple[Any, ...], 
 
 
 def hosts_on_it(network: Any, net: Net) -> Iterable[str]:
-    """Of a network: the hosts with ports on it, those that route to it, and those from which routers lead out by it."""
-    outer = _gateway_hosts(net, network.id) | _floating_hosts(net, network.id) if network.external else frozenset()
-    return hosts_reaching(net, network.id) | outer
+    """Of a network: the hosts with ports on it, those that route to it, and those from which routers lead out by it. (Not only
+    of `external` ones: that a network is so to one project alone, no record of its own says.)"""
+    return hosts_reaching(net, network.id) | _gateway_hosts(net, network.id) | _floating_hosts(net, network.id)
 
 
 def entering(router: int) -> tuple[bytes, ...]:

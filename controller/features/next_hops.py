@@ -66,8 +66,6 @@ def resolution(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 
 def hosts_leaving_by_it(network: Any, net: Net) -> Iterable[str]:
-    if not network.external:
-        return ()
     routers = net.values("router_gateway", "router_id", network_id=network.id)
     return frozenset().union(*(hosts_of_router(net, router_id) for router_id in routers))
 

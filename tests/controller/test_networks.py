@@ -4,8 +4,13 @@ from typing import Any
 
 import pytest
 
+from controller.derive import catalogue, recompute
+from controller.explain.describe import sample
 from controller.hosts import Report, take_report
+from tests.controller import routed, wired
+from tests.controller.test_features import plain
 from tests.inprocess import ADMIN, ALT, Api
+from unryu.resource import nouns
 
 
 @pytest.fixture
@@ -159,3 +164,14 @@ def test_a_port_where_its_wire_is_not(api: Api) -> None:
     said = [api.make("port", ADMIN, network_id=network, **{"binding:host_id": host})["binding:vif_type"]
             for network in networks for host in ("h1", "h2", "")]
     assert said == ["ovs", "binding_failed", "unbound", "ovs", "ovs", "unbound"]
+
+
+def test_where_a_way_out_is_one_for_a_single_project_flows_do_not_ask() -> None:
+    """What `external` says on the record is for everybody; routers that lead out by it have the same flows without."""
+    def flows(state: routed.State) -> dict[str, Any]:
+        picture = sample()
+        for kind, id, values in state:
+            picture.put(kind, id, nouns[kind](**values) if values else None)
+        return plain(recompute(picture, catalogue.values()))
+
+    assert flows(wired.STATES["a way out for one project"]) == flows(routed.STATES["a router that leads out"])

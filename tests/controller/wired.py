@@ -27,4 +27,7 @@ STATES: dict[str, State] = {
     "a MAC that moves over a wire": (VLAN, *MOVING),
     "a MAC that moves in Geneve": (blue("geneve", segmentation_id=5001), *MOVING),
     "a router into a VLAN": (VLAN, *routed.JOINED),
+    "a way out for one project": (*routed.JOINED, *routed.LEADING_OUT, put(
+        "network", "outside", project_id="admin", mtu=1500, network_type="vlan", physical_network="physical1",
+        segmentation_id=100, number=8)),
 }
