@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, datapath, dhcp, failover, flows, groups, metadata, restart, routers, scale
+from bench import api, cloud, datapath, dhcp, failover, flows, groups, large, metadata, restart, routers, scale
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
@@ -21,6 +21,7 @@ BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]]
     "restart": (restart.run, restart.show),
     "routers": (routers.run, routers.show),
     "scale": (scale.run, scale.show),
+    "large": (large.run, large.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

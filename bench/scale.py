@@ -46,8 +46,8 @@ def agents(hosts: int) -> Iterator[tuple[str, Values]]:
         yield "agent", {
             "id": uuid(1, n), "host": f"host{n}", "tunnel_ip": f"198.18.{n >> 8}.{n & 255}",
             "datapaths": {bridge: f"{n:014x}{k:02x}" for k, bridge in enumerate(BRIDGES, 1)},
-            "ofports": {"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3}, "br-tun": {"patch-int": 1, "vxlan": 2},
-                        "br-ex": {"patch-int": 1}}}
+            "ofports": {"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3, "routers": 4, "metadata": 5},
+                        "br-tun": {"patch-int": 1, "vxlan": 2}, "br-ex": {"patch-int": 1}}}
 
 
 def network(number: int) -> Iterator[tuple[str, Values]]:
@@ -57,8 +57,9 @@ def network(number: int) -> Iterator[tuple[str, Values]]:
         yield "security_group", {"id": uuid(2, tenant), "project_id": f"tenant{tenant}"}
         for k, (direction, version) in enumerate((d, v) for d in ("egress", "ingress") for v in (4, 6)):
             yield "security_group_rule", {
-                "id": uuid(3, 4 * tenant + k), "security_group_id": uuid(2, tenant), "direction": direction,
-                "ethertype": f"IPv{version}", "remote_group_id": uuid(2, tenant) if direction == "ingress" else None}
+                "id": uuid(3, 4 * tenant + k), "security_group_id": uuid(2, tenant), "key": f"{direction}{version}",
+                "direction": direction, "ethertype": f"IPv{version}",
+                "remote_group_id": uuid(2, tenant) if direction == "ingress" else None}
     yield "network", {"id": uuid(4, number), "project_id": f"tenant{tenant}", "number": number + 1,
                       "segmentation_id": 5000 + number}
     yield "subnet", {"id": uuid(5, number), "network_id": uuid(4, number), "ip_version": 4, "cidr": "10.0.0.0/12",

@@ -1,6 +1,7 @@
 """Switches that are none: `python -m bench.switches ADDRESS PORT COUNT` answers a controller as COUNT empty switches would.
 
-They take every bundle, hold no flow and never complain: what they show is what connections cost the controller.
+Their datapath ids are those of the hosts of bench/scale.py, three each. They take every bundle, hold no flow and never complain:
+what they show is what connections cost the controller.
 """
 
 import selectors
@@ -10,7 +11,7 @@ from struct import Struct
 
 HEADER = Struct(">BBHI")
 HELLO, ECHO, FEATURES, MULTIPART, BARRIER, EXPERIMENTER = 0, 2, 5, 18, 20, 4
-FLOWS_NONE = bytes((0, 1)) + bytes(6)  # the multipart reply about flows: nothing, and nothing more to come
+NOTHING = bytes(6)  # the end of a multipart reply: that there is none of what was asked for, and nothing more to come
 
 
 def reply(message: bytes, dpid: int) -> bytes:
@@ -20,7 +21,7 @@ def reply(message: bytes, dpid: int) -> bytes:
     if kind == FEATURES:
         return HEADER.pack(version, kind + 1, 32, xid) + dpid.to_bytes(8, "big") + (0).to_bytes(4, "big") + b"\xfe" + bytes(11)
     if kind == MULTIPART:
-        return HEADER.pack(version, kind + 1, 16, xid) + FLOWS_NONE
+        return HEADER.pack(version, kind + 1, 16, xid) + message[8:10] + NOTHING
     if kind == BARRIER:
         return HEADER.pack(version, kind + 1, 8, xid)
     if kind == EXPERIMENTER and length == 24:  # of a bundle: opened, committed, discarded
@@ -30,10 +31,10 @@ def reply(message: bytes, dpid: int) -> bytes:
 
 def serve(address: str, port: int, count: int) -> None:
     selector = selectors.DefaultSelector()
-    for number in range(1, count + 1):
+    for number in range(count):
         sock = socket.create_connection((address, port))
         sock.sendall(HEADER.pack(4, HELLO, 8, 0))
-        selector.register(sock, selectors.EVENT_READ, (sock, number, bytearray()))
+        selector.register(sock, selectors.EVENT_READ, (sock, number // 3 + 1 << 8 | number % 3 + 1, bytearray()))
     while selector.get_map():
         for key, _ in selector.select():
             sock, dpid, unread = key.data

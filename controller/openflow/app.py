@@ -10,7 +10,7 @@ import logging
 import selectors
 import socket
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic
@@ -197,22 +197,28 @@ class Switches:
         """Who is to be asked for a sign of life, and who has shown none."""
         for connection in [one for one in self._held if not one.closing]:
             self._introduced(connection)
+        hosts: dict[int, list[Connection]] = defaultdict(list)
         for connection in list(self._connections):
             if late:
                 connection.heard = now  # it is we who slept
-            silent = now - connection.heard
             if connection.closing:
                 self._drop(connection)
-            elif not connection.dpid:
-                if now - connection.came > HANDSHAKE_SECONDS:
-                    connection.close("it did not say who it is")
-            elif silent > self._dead_after:
-                connection.close(f"silent for {silent:.1f} s")
-                self._drop(connection)
-            elif now - connection.asked > self._keepalive:
-                connection.asked = now
+            elif connection.dpid:
+                hosts[connection.dpid >> 8].append(connection)
+            elif now - connection.came > HANDSHAKE_SECONDS:
+                connection.close("it did not say who it is")
+        for bridges in hosts.values():
+            # A host's bridges are one process: one of them is asked, each in its turn, and speaks for all.
+            if now - max(one.asked for one in bridges) > self._keepalive:
+                asked = min(bridges, key=lambda one: one.asked)
+                asked.asked = now
                 with suppress(ConnectionLost):
-                    connection.send(wire.echo_request(0))
+                    asked.send(wire.echo_request(0))
+            silent = now - max(one.heard for one in bridges) > self._dead_after
+            for connection in bridges:
+                if silent or now - connection.heard > self._dead_after * len(bridges):
+                    connection.close(f"silent for {now - connection.heard:.1f} s")
+                    self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
         self._connections.discard(connection)
