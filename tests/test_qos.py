@@ -46,24 +46,24 @@ while True:
     now = time.monotonic()
     if not began:
         began = now
-        line.settimeout(0.7)
+        line.settimeout(0.5)
     held = quarters.setdefault(int((now - began) * 4), [0, 0])
     held[0] += len(data)
     held[1] += 1
     marks.update(value[0] for _, _, value in said)
 print(json.dumps([quarters, sorted(marks)]))
 """
-# UDP at a steady pace, TCP as fast as it goes.
+# UDP at a steady pace, TCP as fast as it goes; until it is ended.
 SEND = """
 import socket, sys, time
-kind, address, port, seconds, each, rate = sys.argv[1:]
-began = time.monotonic()
+kind, address, port, each, rate = sys.argv[1:]
 line = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
 line.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 line.connect((address, int(port)))
 line.settimeout(1)
-payload, sent = bytes(int(each)), 0
-while (passed := time.monotonic() - began) < float(seconds):
+print("begun", flush=True)
+payload, sent, began = bytes(int(each)), 0, time.monotonic()
+while passed := time.monotonic() - began:
     if kind == "tcp":
         try:
             line.send(payload)
@@ -121,18 +121,21 @@ class Scene:
     @contextmanager
     def traffic(self, sender: str, receiver: str, seconds: float, kind: str = "udp", each: int = 1200, mbit: float = 15,
                 to: str = "", also: str = "") -> Iterator[list[Traffic]]:
-        """Sent for a while, as the block goes on; what came is there afterwards (to `also`, too, where it listens)."""
+        """Sent while the block goes on, and so long after it; then what came is there (to `also`, too, where it listens)."""
         port = str(next(PORTS))
         words = {guest: ["ip", "netns", "exec", self.namespaces[guest], sys.executable, "-c"] for guest in self.ports}
         heard = [subprocess.Popen([*words[guest], RECEIVE, kind, port], stdout=subprocess.PIPE, text=True)
                  for guest in (receiver, also) if guest]
         for one in heard:
             assert one.stdout and one.stdout.readline() == "ready\n"
-        said = subprocess.Popen([*words[sender], SEND, kind, to or self.address(receiver), port, str(seconds), str(each),
-                                 str(mbit * 1e6 / 8 / each)])
+        said = subprocess.Popen([*words[sender], SEND, kind, to or self.address(receiver), port, str(each),
+                                 str(mbit * 1e6 / 8 / each)], stdout=subprocess.PIPE, text=True)
+        assert said.stdout and said.stdout.readline() == "begun\n"
         found: list[Traffic] = []
         yield found
-        said.wait(30)
+        time.sleep(seconds)
+        said.kill()
+        said.communicate()
         for one in heard:
             quarters, marks = json.loads(one.communicate(timeout=30)[0])
             found.append(Traffic({int(n): (a, b) for n, (a, b) in quarters.items()}, marks))
@@ -184,55 +187,55 @@ def test_what_a_guest_sends_is_limited_and_marked_and_the_limit_changes_under_it
     scene.hold("a", policy)
     before = scene.flows("h1")
     assert len(before) == 1 and not scene.flows("h2")
-    with scene.traffic("a", "b", 3.75) as found:
-        time.sleep(1.75)
+    with scene.traffic("a", "b", 1.5) as found:
+        began = time.monotonic()
+        time.sleep(1.5)
         scene.admin.update_qos_bandwidth_limit_rule(rule, policy, max_kbps=10000)
+        scene.settle()
+        then = time.monotonic() - began
     [came] = found
-    assert 3 < came.mbit(0.25, 1.5) < 7 and 7 < came.mbit(2.5, 3.5) < 12, came
+    assert 3 < came.mbit(0.25, 1.5) < 7 and 5.6 < came.mbit(then + 0.25, then + 1.25) < 12, (then, came)
     assert came.marks == [46 << 2]
-    assert all(came.quarters.get(n, (0, 0))[1] for n in range(14)), "at no time nothing came"
+    assert all(came.packets(n / 4, n / 4 + 0.75) for n in range(int(4 * then) + 3)), "it went on"
     after = scene.flows("h1")
-    assert before.keys() == after.keys() and all(after[flow] > before[flow] + 3 for flow in before), "no flow began anew"
+    assert before.keys() == after.keys() and all(after[flow] > before[flow] + then for flow in before), "no flow began anew"
 
 
 def test_what_a_guest_is_sent_is_limited_and_then_no_more(scene: Scene) -> None:
     scene.hold("b", scene.policy(("bandwidth_limit", {"max_kbps": 5000, "max_burst_kbps": 500, "direction": "ingress"})))
-    with scene.traffic("a", "b", 3.75) as found:
-        time.sleep(1.75)
+    with scene.traffic("a", "b", 1.25) as found:
+        began = time.monotonic()
+        time.sleep(1.5)
         scene.hold("b", None)
+        then = time.monotonic() - began
     [came] = found
-    assert 3 < came.mbit(0.25, 1.5) < 7 and came.mbit(2.75, 3.5) > 11 and came.marks == [0], came
+    assert 3 < came.mbit(0.25, 1.5) < 7 and came.mbit(then + 0.25, then + 1) > 7 and came.marks == [0], (then, came)
 
 
-def test_tcp_comes_near_the_limit_both_ways(scene: Scene) -> None:
+def test_tcp_lives_under_a_limit_both_ways(scene: Scene) -> None:
     scene.hold("a", scene.policy(*(("bandwidth_limit", {"max_kbps": 8000, "direction": direction})
                                    for direction in ("egress", "ingress"))))
-    with (scene.traffic("a", "b", 3.5, kind="tcp", each=16384) as sent,
-          scene.traffic("c", "a", 3.5, kind="tcp", each=16384) as received):
+    with (scene.traffic("a", "b", 3, kind="tcp", each=16384) as sent,
+          scene.traffic("c", "a", 3, kind="tcp", each=16384) as received):
         pass
     for came in (*sent, *received):
-        # The usual burst is 80 % of a second, and gone by then. A policer costs TCP a part of the rest.
-        assert 2.5 < came.mbit(1.5, 3.25) < 9.5, (sent, received)
+        # The usual burst is 80 % of a second, and gone by then. How near TCP comes to the limit is its own and the machine's.
+        assert 1 < came.mbit(1.25, 2.75) < 9.5, (sent, received)
 
 
-def test_packets_are_counted_beside_bits(scene: Scene) -> None:
-    """Two meters one after the other; the lesser decides."""
+def test_packets_are_counted_and_who_hears_the_same_is_not_limited_by_another(scene: Scene) -> None:
+    """Two meters one after the other, and the lesser decides. A meter drops a packet for all that is done with it after: so
+    each limited port that hears a broadcast has its own."""
     scene.hold("a", scene.policy(("packet_rate_limit", {"max_kpps": 1, "max_burst_kpps": 1}),
                                  ("bandwidth_limit", {"max_kbps": 50000})))
     assert len(scene.flows("h1")) == 2
-    with scene.traffic("a", "b", 2.5, each=100, mbit=2.4) as found:  # 3,000 a second
-        pass
-    [came] = found
-    assert 700 < came.packets(1, 2.25) < 1400, came
-
-
-def test_who_hears_the_same_is_not_limited_by_another(scene: Scene) -> None:
-    """A meter drops a packet for all that is done with it after: so each limited port that hears a broadcast has its own."""
     scene.hold("b", scene.policy(("bandwidth_limit", {"max_kbps": 100, "max_burst_kbps": 10, "direction": "ingress"})))
-    with scene.traffic("a", "b", 1.75, each=1000, mbit=1.6, to="10.8.0.255", also="c") as found:
-        pass
-    limited, other = found
-    assert limited.packets(0.5, 1.5) < 60 and other.packets(0.25, 1.5) > 150, found
+    with (scene.traffic("a", "c", 2.25, each=100, mbit=2.4) as found,  # 3,000 a second
+          scene.traffic("c", "b", 0, each=1000, mbit=1.6, to="10.8.0.255", also="a") as heard):
+        time.sleep(1.75)
+    [came], [limited, other] = found, heard
+    assert 700 < came.packets(1, 2.25) < 1400, came
+    assert limited.packets(0.5, 1.5) < 60 and other.packets(0.25, 1.5) > 150, heard
 
 
 def test_a_restart_touches_nothing(scene: Scene) -> None:
@@ -275,12 +278,12 @@ def test_a_floating_ip_and_a_gateway_are_limited_outside(scene: Scene) -> None:
         assert eventually(lambda: len(scene.flows("h1") | scene.flows("h2")) >= 4)
         scene.settle()
         beyond = replace(scene, ports={**scene.ports, "web": None}, namespaces={**scene.namespaces, "web": outside})
-        with (beyond.traffic("a", "web", 2.5, to="203.0.113.1") as sent,
-              beyond.traffic("web", "a", 2.5, to=floating.floating_ip_address) as received,
-              beyond.traffic("b", "web", 2.5, to="203.0.113.1") as others):
-            pass
+        with (beyond.traffic("a", "web", 0, to="203.0.113.1") as sent,
+              beyond.traffic("web", "a", 0, to=floating.floating_ip_address) as received,
+              beyond.traffic("b", "web", 0, to="203.0.113.1") as others):
+            time.sleep(2)
         for came in (*sent, *received, *others):
-            assert 3 < came.mbit(0.25, 2.25) < 7, (sent, received, others)
+            assert 3 < came.mbit(0.25, 1.75) < 7, (sent, received, others)
     finally:
         demo.delete_ip(floating)
         demo.remove_interface_from_router(router, subnet=subnet.id)

@@ -15,8 +15,7 @@ def test_policies_by_the_command(openstack: Client, admin: Client, network: Any,
     assert (made["name"], made["shared"], made["is_default"], made["rules"]) == (name, False, False, [])
     openstack("network", "qos", "policy", "show", name, fails="No QoSPolicy found")
     admin("network", "qos", "policy", "set", name, "--share", "--description", "e")
-    assert openstack.said("network", "qos", "policy", "show", name)["description"] == "e"
-    openstack("network", "qos", "policy", "create", name, fails="403")
+    assert name in openstack.column("network", "qos", "policy", "list", "--share")
 
     rule = admin.said("network", "qos", "rule", "create", name, "--type", "bandwidth-limit", "--max-kbps", "3000", "--ingress")
     assert (rule["max_kbps"], rule["max_burst_kbps"], rule["direction"]) == (3000, 0, "ingress")
@@ -25,20 +24,18 @@ def test_policies_by_the_command(openstack: Client, admin: Client, network: Any,
     admin("network", "qos", "rule", "set", name, rule["id"], "--max-kbps", "4000", "--max-burst-kbits", "100")
     assert openstack.said("network", "qos", "rule", "show", name, rule["id"])["max_kbps"] == 4000
     assert set(openstack.column("network", "qos", "rule", "list", name, column="Type")) == {"bandwidth_limit", "dscp_marking"}
-    assert "dscp_mark" in str(admin.said("network", "qos", "rule", "type", "show", "dscp_marking")["drivers"])
+    assert "dscp_marking" in openstack.column("network", "qos", "rule", "type", "list", column="Type")
     admin("network", "qos", "rule", "delete", name, mark["id"])
 
     openstack("network", "set", network.name, "--qos-policy", name)
     port = openstack.said("port", "create", name, "--network", network.name, "--qos-policy", name)
     assert (port["qos_policy_id"], port["qos_network_policy_id"]) == (made["id"], made["id"])
     admin("network", "qos", "policy", "delete", name, fails="in use by")
-    openstack("port", "unset", name, "--qos-policy")
-    openstack("network", "set", network.name, "--no-qos-policy")
     openstack("port", "delete", name)
+    openstack("network", "set", network.name, "--no-qos-policy")
 
     floating = openstack.said("floating", "ip", "create", "internet", "--qos-policy", name)
     assert floating["qos_policy_id"] == made["id"]
-    openstack("floating", "ip", "set", floating["id"], "--no-qos-policy")
     openstack("floating", "ip", "delete", floating["id"])
     limited = openstack.said("router", "create", name, "--external-gateway", "internet", "--qos-policy", name)
     assert limited["external_gateway_info"]["qos_policy_id"] == made["id"]
