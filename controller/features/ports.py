@@ -126,6 +126,7 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
         if not network.open_to(tx, context):
             seen(tx, "network", network.id, context)  # it is not any more, where a grant has just gone
             raise Forbidden(f"Project {context.project_id} not allowed to create port on this network.", "PolicyNotAuthorized")
+        self._check_chosen(context, network)
         # What serves a network (`network:…`) is trusted, unless it is said otherwise.
         usual = network.port_security_enabled and not self.device_owner.startswith("network:")
         secured = usual if self.port_security_enabled is UNSET else self.port_security_enabled
@@ -139,6 +140,7 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
         if self != before.replace(name=self.name, description=self.description):
             before._refuse_if_held(tx, context, "changed")
+            self._check_chosen(context, tx.get("network", self.network_id), before)
         if self.mac_address != before.mac_address:
             if before.binding_host_id:
                 raise Conflict(f"Port {self.id} is bound to {before.binding_host_id}: its MAC address cannot change.",
@@ -167,6 +169,20 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
 
     def before_delete(self, tx: "Tx", context: "Context") -> None:
         self._refuse_if_held(tx, context, "deleted")
+
+    def _check_chosen(self, context: "Context", network: Any, before: Self | None = None) -> None:
+        """On another's network nobody chooses who he is there: whoever names a MAC, an address (its gateway's, or that of a
+        neighbour on the wire) or a service of the cloud as his is believed by everybody, and by routers that lead out by it."""
+        if context.is_admin or context.owns(network):
+            return
+        held = {fixed["ip_address"] for fixed in before.fixed_ips} if before else set()
+        fixed = () if self.fixed_ips is UNSET else self.fixed_ips
+        owner = self.device_owner if before is None or before.device_owner != self.device_owner else ""
+        chosen = {"mac_address": self.mac_address not in (UNSET, before and before.mac_address),
+                  "fixed_ips:ip_address": any(f.get("ip_address") not in (None, *held) for f in fixed),
+                  "device_owner": owner.startswith("network:")}
+        if named := [name for name, it_is in chosen.items() if it_is]:
+            raise Forbidden(f"Only its owner may say {', '.join(named)} of ports on network {network.id}.", "PolicyNotAuthorized")
 
     def _refuse_if_held(self, tx: "Tx", context: "Context", what: str) -> None:
         """What a router or a floating IP made for itself is its own. (Its device_owner alone anybody can write.)"""

@@ -17,7 +17,7 @@ from controller.qos import may_leave
 from controller.zones import ZONE, zone_hints
 from unryu.errors import BadRequest, Conflict, Forbidden, NotFound
 from unryu.resource import UNSET, Resource, action, field
-from unryu.scope import owned, seen
+from unryu.scope import grant, owned, seen
 
 if TYPE_CHECKING:
     from unryu.auth import Context
@@ -266,7 +266,7 @@ class Router(Resource, kind="router", service="network", quota=10):
         if not subnet.gateway_ip:
             raise BadRequest("Subnet for router interface must have a gateway IP.")
         if not context.owns(subnet) and not tx.where("rbac_policy", object_type="network", object_id=subnet.network_id,
-                                                     target_project_id=context.project_id):
+                                                     action=grant("shared"), target_project_id=context.project_id):
             raise BadRequest(f"Cannot add interface to router because subnet {subnet.id} is not owned by project making the "
                              f"request.")
         self._check_modes([subnet])

@@ -82,3 +82,20 @@ def test_on_anothers_network_nobody_trusts_himself(api: Api, network: str) -> No
     # What an administrator trusted him with stays while he changes other things.
     assert change(api, port, ALT, name="mine")["allowed_address_pairs"] == [
         {"ip_address": "10.0.0.9", "mac_address": port["mac_address"]}]
+
+
+def test_on_anothers_network_nobody_says_who_he_is(api: Api, network: str) -> None:
+    """Else he could be its gateway, which is no port of ours where the network is on a wire."""
+    subnet = api.make("subnet", network_id=network, ip_version=4, cidr="10.0.0.0/24")["id"]
+    assert api("PUT", f"/networks/{network}", {"network": {"shared": True}}, ADMIN).status_code == 200
+    port = api.make("port", token=ALT, network_id=network, fixed_ips=[{"subnet_id": subnet}])
+    for name, value in (("fixed_ips", [{"ip_address": "10.0.0.1"}]), ("mac_address", "fa:16:3e:00:00:01"),
+                        ("device_owner", "network:dhcp")):
+        body = {name: value, "port_security_enabled": True}
+        api.refused(403, f"Only its owner may say {name}", "POST", "/ports", {"port": {"network_id": network, **body}}, ALT)
+        api.refused(403, f"Only its owner may say {name}", "PUT", f"/ports/{port['id']}", {"port": body}, ALT)
+    # As clients do, who write what they have read.
+    same = {name: port[name] for name in ("fixed_ips", "mac_address")}
+    assert change(api, port, ALT, **same, device_owner="compute:nova")["fixed_ips"] == port["fixed_ips"]
+    own = {"fixed_ips": [{"ip_address": "10.0.0.1"}], "mac_address": "fa:16:3e:00:00:01", "device_owner": "network:dhcp"}
+    assert api.make("port", network_id=network, **own)["mac_address"] == own["mac_address"]

@@ -234,8 +234,10 @@ def test_what_others_share(api: Api) -> None:
     shared = subnet(api, network, "10.5.0.0/24", ADMIN)
     router = api.make("router")["id"]
     api.refused(400, "not owned by project", "PUT", f"/routers/{router}/add_router_interface", {"subnet_id": shared})
-    grant: Json = {"object_type": "network", "object_id": network, "action": "access_as_shared", "target_tenant": "demo"}
-    api.make("rbac_policy", ADMIN, **grant)
+    grant: Json = {"object_type": "network", "object_id": network, "target_tenant": "demo"}
+    api.make("rbac_policy", ADMIN, **grant, action="access_as_external")  # by which it leads out, and is not its gateway
+    api.refused(400, "not owned by project", "PUT", f"/routers/{router}/add_router_interface", {"subnet_id": shared})
+    api.make("rbac_policy", ADMIN, **grant, action="access_as_shared")
     assert join(api, router, subnet_id=shared)["network_id"] == network
 
 
