@@ -61,8 +61,8 @@ def test_bridges_are_wired_and_controllers_set_only_after_the_report_was_taken(b
     until(lambda: bare.vsctl("get-controller", "br-tun"), "controllers are set")
     ids = datapath_ids("test", "h1")
     assert bare.controller.heard[0] == ("PUT", {
-        "host": "h1", "tunnel_ip": "198.18.0.1", "mtu": 0, "door": "127.0.0.1:8001", "mappings": {"physnet1": "br-ex"}, "datapaths": ids,
-        "ofports": OFPORTS, "vifs": {},
+        "host": "h1", "tunnel_ip": "198.18.0.1", "mtu": 0, "door": "127.0.0.1:8001", "mappings": {"physnet1": "br-ex"},
+        "datapaths": ids, "ofports": OFPORTS, "vifs": {},
     })
     for bridge, identity in ids.items():
         assert re.fullmatch("[0-9a-f]{16}", identity)
