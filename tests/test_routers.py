@@ -24,6 +24,7 @@ NETS = {"red": ("10.81.0.0/24", "fd81::/64", 1450), "green": ("10.82.0.0/24", "f
         "blue": ("10.84.0.0/24", "fd84::/64", 1300)}
 GUESTS = {"red1": "h1", "green1": "h1", "green2": "h2", "blue2": "h2"}
 BEHIND = "10.83.0.0/24"     # behind green1, and a part of it behind green2
+SHARED = "10.82.0.250", "fd82::250"     # either of them may have these
 MEGABYTE = 1 << 20
 
 
@@ -97,7 +98,7 @@ def standing(cloud: RunningCloud, project: str, prefix: str, hosts: dict[str, st
              if ":" in p.fixed_ips[0]["ip_address"]}
     scene = Scene(cloud, sdk, router.id, ports)
     for name, host in hosts.items():
-        pairs = [{"ip_address": BEHIND}] if name.startswith("green") else []
+        pairs = [{"ip_address": each} for each in (BEHIND, *SHARED)] if name.startswith("green") else []
         scene.guests[name] = guest(cloud, sdk, f"{prefix}{name}", networks[name[:-1]][0], host, security_group_ids=[group.id],
                                    allowed_address_pairs=pairs)
     assert scene.settled()
@@ -228,6 +229,18 @@ def test_extra_routes_and_the_longest_prefix(scene: Scene, red: Guest) -> None:
     finally:
         scene.change(routes=[])
     assert "Net Unreachable" in red.ping("10.83.0.1")
+
+
+def test_an_address_that_moves_between_guests(scene: Scene, red: Guest) -> None:
+    for holder in ("green2", "green1"):
+        for address in SHARED:
+            scene.guests[holder].run("ip", "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
+            try:
+                for asker in ("red1", "blue2"):
+                    assert scene.guests[asker].reaches(address), f"{asker} to {address} at {holder}"
+                assert exchanged(red, scene.guests[holder], address) == (MEGABYTE, MEGABYTE)
+            finally:
+                scene.guests[holder].run("ip", "addr", "del", f"{address}/{128 if ':' in address else 32}", "dev", "eth0")
 
 
 def test_members_of_a_group_behind_the_router(scene: Scene, red: Guest) -> None:

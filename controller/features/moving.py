@@ -14,7 +14,7 @@ from typing import Any
 
 from controller.addresses import held, mac_number
 from controller.crossing import TAGGED, untag
-from controller.derive import Here, Net, derives, hosts_of_its_network, itself, other_hosts_of_its_network, own_host, remembered
+from controller.derive import Here, Net, derives, hosts_reaching_it, itself, others_reaching_it, own_host, remembered
 from controller.flow import (
     ARP,
     ARP_SPA,
@@ -108,11 +108,11 @@ def own(port: Any, net: Net) -> Iterable[str]:
 
 
 def everywhere(port: Any, net: Net) -> Iterable[str]:
-    return hosts_of_its_network(port, net) if _pairs(port) else ()
+    return hosts_reaching_it(port, net) if _pairs(port) else ()
 
 
 def elsewhere(port: Any, net: Net) -> Iterable[str]:
-    return other_hosts_of_its_network(port, net) if _pairs(port) else ()
+    return others_reaching_it(port, net) if _pairs(port) else ()
 
 
 @derives("port", at=own)

@@ -5,11 +5,12 @@ pushed: so it goes on with the controller dead. Until then packets wait with the
 """
 
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 from typing import Any
 
-from controller.addresses import laid
+from controller.addresses import held, laid
 from controller.crossing import tag
-from controller.derive import Here, Net, derives, hosts_of_router, itself
+from controller.derive import Here, Net, derives, hosts_of_router, hosts_reaching_network, itself
 from controller.flow import (
     ARP,
     ARP_REPLY,
@@ -20,6 +21,7 @@ from controller.flow import (
     ND_NA,
     ND_TARGET,
     ND_TLL,
+    VLAN_TCI,
     Field,
     Flow,
     flow,
@@ -31,6 +33,7 @@ from controller.flow import (
     pop_vlan,
     remember,
     resubmit,
+    set_field,
 )
 from controller.inside import to_the_door
 from controller.pipeline import (
@@ -49,6 +52,7 @@ from controller.pipeline import (
     RESOLVED,
     SPECIAL,
 )
+from controller.policy import paired, shares
 
 SECONDS = 60  # for which what somebody outside said is believed; the agent asks again before (ovsagent/answers/next_hops.py)
 MOST = 4096
@@ -63,6 +67,23 @@ def resolution(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(table, EXACT, match(KNOWN == 1), move(PEER_MAC, ETH_DST), resubmit(L2))
     yield flow(NEIGHBOUR, EXACT, match(KNOWN == 0), resubmit(NEXT_HOPS), goto(RESOLVED))
     yield flow(RESOLVED, EXACT, match(KNOWN == 0), move(ADDRESS.of[0:32], ETH_DST[0:32]), *to_the_door(here, NEXT_HOP))
+
+
+@derives("network", at=hosts_reaching_network)
+def shared(network: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """An address inside that ports may hold beside their own: to each of them, under its MAC there. Who has it takes it.
+
+    Where the MAC moves, too, l2 knows which of them announced it last (moving.py)."""
+    if not (shares(net, network.id) and net.values("router_interface", "router_id", network_id=network.id)):
+        return
+    for address in paired(net, network.id):
+        holders = net.where("port", network_id=network.id, allowed_address_pairs=address)
+        macs = {pair["mac_address"] for port in holders if port.admin_state_up and port.binding_host_id
+                for pair in port.allowed_address_pairs if pair["ip_address"] == address}
+        if macs and ip_network(address).num_addresses == 1:
+            # A copy that crossed to another bridge was tagged for that: the next one is not.
+            copies = [word for mac in sorted(macs) for word in (load(VLAN_TCI, 0), set_field(ETH_DST, mac), resubmit(L2))]
+            yield flow(RESOLVED, SPECIAL, match(NETWORK == network.number, KNOWN == 0, held(address)), *copies)
 
 
 def hosts_leaving_by_it(network: Any, net: Net) -> Iterable[str]:

@@ -95,5 +95,12 @@ STATES: dict[str, State] = {
                                             *INTO_BLUE, *INTO_GREEN, *BEYOND,
                                             router("s", 4, routes=[{"destination": "10.0.0.0/24", "nexthop": "10.1.0.1"}])),
     "two routers that know nothing of each other": (*JOINED, *BEYOND),
+    "an address of green that two ports may hold, behind a router": (*JOINED, *(put(
+        "port", id, network_id="green", mac_address=f"fa:16:3e:00:00:0{n}", binding_host_id=f"h{n - 4}", security_groups=[],
+        port_security_enabled=True, fixed_ips=[{"subnet_id": "green4", "ip_address": f"10.1.0.1{n}"}], allowed_address_pairs=[
+            {"ip_address": "10.1.0.100", "mac_address": f"fa:16:3e:00:00:0{n}"},
+            {"ip_address": "10.1.0.101", "mac_address": "00:00:5e:00:01:01"},
+            {"ip_address": "10.1.0.0/25", "mac_address": "00:00:5e:00:01:01"}])
+        for n, id in ((5, "port5"), (6, "port6")))),
     "no port of green anywhere, behind a router": (*JOINED, ("vif", "vif5", None), ("port", "port5", None)),
 }
