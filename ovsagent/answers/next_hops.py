@@ -4,7 +4,7 @@ What they answer the switch itself writes down, for a minute, and brings here, s
 """
 
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -62,15 +62,25 @@ class NextHops:
         self.warm: dict[Hop, Warm] = {}
         self.asked = 0
 
-    def want(self, hop: Hop, asker: Asker, frame: bytes, now: float) -> None:
-        """The frame is for whoever has that address."""
+    def want(self, hop: Hop, asker: Asker, frame: bytes, now: float, named: bool = False) -> None:
+        """The frame is for whoever has that address. One that is `named`, as gateways are, waits however many others do: they
+        are few, and everybody's way out."""
         wait = self.waiting.get(hop)
         if wait is None:
-            if len(self.waiting) >= WAITING:
+            if len(self.waiting) >= WAITING and not named and not self._make_room(asker):
                 return
             wait = self.waiting[hop] = Wait(asker, now)
         wait.held.append(frame)
         self._ask(hop, wait, now)
+
+    def _make_room(self, asker: Asker) -> bool:
+        """Of who waits for most, the last one goes: a scan through one router is not at the cost of others."""
+        each = Counter(wait.asker.mac for wait in self.waiting.values())
+        most, number = each.most_common(1)[0]
+        if number <= each[asker.mac] + 1:
+            return False
+        del self.waiting[next(hop for hop in reversed(self.waiting) if self.waiting[hop].asker.mac == most)]
+        return True
 
     def answered(self, hop: Hop, mac: bytes, now: float) -> None:
         if wait := self.waiting.pop(hop, None):

@@ -71,6 +71,7 @@ class Routers:
         self.translating = Meter(RATE, BURST, 0)
         self._interfaces: dict[tuple[int, bytes], Interface] = {}
         self._floating: dict[tuple[int, bytes], nat.Floating] = {}
+        self._named: set[Hop] = set()
         self._changes = -1
         self._stopping = threading.Event()
 
@@ -124,12 +125,13 @@ class Routers:
         if self._changes == self.book.changes:
             return
         self._changes = self.book.changes
-        self._interfaces, self._floating = {}, {}
+        self._interfaces, self._floating, self._named = {}, {}, set()
         for (kind, _, _), entry in self.book.answers.items():
             try:
                 if kind == "router":
                     interface = Interface(entry)
                     self._interfaces[interface.network, interface.mac[-4:]] = interface
+                    self._named |= {Hop(interface.network, each) for each in interface.next_hops}
                 elif kind == "floating":
                     one = nat.Floating.of(entry)
                     self._floating |= {(one.outside, one.address): one, (one.inside, one.fixed): one}
@@ -139,10 +141,15 @@ class Routers:
     def _translate(self, packet: bytes, number: int) -> None:
         """An error to or from a floating IP goes through its router once more, under addresses that nobody translates."""
         self._read()
-        found = self._floating.get((number, recipient(packet))) or self._floating.get((number, sender(packet)))
-        if found and self.translating.pass_(number, time.monotonic()):
+        found, inward = self._floating.get((number, recipient(packet))), True
+        if found is None or number != found.outside:
+            found, inward = self._floating.get((number, sender(packet))), False
+        if found is None or inward != (number == found.outside):
+            return  # sent to its MAC, about somebody else
+        said = nat.translated(packet, found, inward)
+        # Each has its own share. What stays as it is would come back, and again, for as long as it has hops left.
+        if said != packet and self.translating.pass_(number << 32 | int.from_bytes(found.address, "big"), time.monotonic()):
             self.answered["translated"] += 1
-            said = nat.translated(packet, found, inward=number == found.outside)
             self.device.send(ethernet(found.mac, NOBODY, IPV4, said), found.inside)
 
     def _want(self, frame: bytes, packet: bytes, number: int, now: float) -> None:
@@ -154,7 +161,8 @@ class Routers:
         if address is None or interface and interface.everybodys(address):
             return
         own = interface.address(address) if interface else None
-        self.next_hops.want(Hop(number, address), Asker(frame[6:12], own or sender(packet)), frame, now)
+        hop = Hop(number, address)
+        self.next_hops.want(hop, Asker(frame[6:12], own or sender(packet)), frame, now, named=hop in self._named)
 
     def _too_large(self, interface: Interface, frame: bytes, packet: bytes, mtu: int) -> None:
         if not may_be_cut(packet):

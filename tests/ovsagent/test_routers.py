@@ -232,6 +232,49 @@ def test_who_scans_fills_no_memory(door: tuple[routers.Routers, Said]) -> None:
     assert len(desk.next_hops.waiting) == next_hops.WAITING and len(said) <= next_hops.WAITING
 
 
+def test_who_scans_keeps_nobody_else_waiting(door: tuple[routers.Routers, Said]) -> None:
+    """Neither other routers, nor himself from his way out."""
+    desk, said = door
+    other = "fa:16:3e:00:00:fd"
+    for n in range(600):
+        desk.heard(waiting(ASKED4, f"0a:14:{n >> 8:02x}:{n & 255:02x}"), 9, 0.0)
+    said.clear()
+    desk.heard(waiting(ASKED4, "cb:00:71:01"), 9, 0.0)
+    for n in range(600):
+        desk.heard(came(routers.NEXT_HOP, ASKED4, of=f"00:00:cb:00:{n >> 8:02x}:{n & 255:02x}", by=other), 9, 0.0)
+    asked = [Packet(frame).get_protocol(arp.arp) for frame, _ in said]
+    assert asked[0].dst_ip == "203.0.113.1" and sum(a.src_mac == other for a in asked) == next_hops.WAITING // 2
+    assert len(desk.next_hops.waiting) == next_hops.WAITING + 1
+
+
+def unreachable(source: str, destination: str, about: bytes) -> bytes:
+    body = struct.pack(">BBHHH", 3, 3, 0, 0, 0) + about
+    return ip4(address4(source), address4(destination), 1, body[:2] + checksum(body) + body[4:])
+
+
+def test_only_errors_of_a_floating_ip_are_translated_and_once(door: tuple[routers.Routers, Said]) -> None:
+    desk, said = door
+    answers = [["floating", str(n), "", {"outside": 9, "address": f"203.0.113.3{n}", "inside": 7, "fixed": f"10.0.0.{n}",
+                                         "mac": ROUTER, "zone": 32771}] for n in (5, 6)]
+    desk.book.replace({"revision": 2, "answers": answers})
+    about = udp4(address4("203.0.113.35"), address4("198.51.100.80"), (1, 2), b"what")
+
+    def heard(packet: bytes, number: int) -> list[tuple[bytes, int]]:
+        said.clear()
+        desk.heard(came(routers.TRANSLATE, packet, by=OUTSIDE), number, 0.0)
+        return [(frame[26:34], to) for frame, to in said]
+
+    inward = heard(unreachable("198.51.100.80", "203.0.113.35", about), 9)
+    assert inward == [(address4("198.51.100.80") + address4("10.0.0.5"), 7)]
+    out = unreachable("10.0.0.5", "198.51.100.80", udp4(address4("198.51.100.80"), address4("10.0.0.5"), (1, 2), b"what"))
+    assert heard(out, 7) == [(address4("203.0.113.35") + address4("198.51.100.80"), 7)]
+    assert not heard(unreachable("10.0.0.5", "198.51.100.80", b"short"), 7), "it would come back, with one hop less"
+    assert not heard(unreachable("203.0.113.35", "10.0.0.9", about), 9), "to its MAC, in its name, for a guest behind it"
+    for _ in range(500):
+        heard(unreachable("198.51.100.80", "203.0.113.35", about), 9)
+    assert not said and heard(unreachable("198.51.100.80", "203.0.113.36", about), 9), "each has its own share"
+
+
 def test_a_book_of_another_version_costs_the_others_nothing(tmp_path: Path) -> None:
     book = Book(tmp_path / "book.json")
     book.replace({"revision": 1, "answers": [["router", "odd", "", {"mac": 5}], ["router", "good", "", ENTRIES[0]]]})
