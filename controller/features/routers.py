@@ -106,7 +106,7 @@ class Router(Resource, kind="router", service="network", quota=10):
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
         return self.replace(number=int(tx.allocate("router number", self.id, free_number(ROUTER_NUMBERS, "router number"))),
-                            enable_snat=self._snat(context))
+                            enable_snat=self._snat(tx, context))
 
     def after_create(self, tx: "Tx", context: "Context") -> None:
         if self.external_gateway_info:
@@ -115,7 +115,7 @@ class Router(Resource, kind="router", service="network", quota=10):
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
         info = self.external_gateway_info
         if info is not UNSET:
-            self = self.replace(enable_snat=self._snat(context))
+            self = self.replace(enable_snat=self._snat(tx, context))
             if before._move_out(tx, context, info):
                 self = self.replace(revision_number=before.revision_number + 1)
         if info is not UNSET or self.routes != before.routes:
@@ -146,11 +146,17 @@ class Router(Resource, kind="router", service="network", quota=10):
 
     # the way out
 
-    def _snat(self, context: "Context") -> bool:
-        """Whoever does not say gets it, at every change."""
+    def _snat(self, tx: "Tx", context: "Context") -> bool:
+        """Whoever does not say gets it, at every change. A tenant may repeat what is, as Ansible does, and set nothing."""
         info = self.external_gateway_info or {}
-        for word in ("enable_snat", "external_fixed_ips"):
-            if word in info and not context.is_admin:
+        ids = [gateway.port_id for gateway in tx.where("router_gateway", router_id=self.id)]
+        held = [fixed for port in tx.where("port", id=ids) for fixed in port.fixed_ips]
+        said = info.get("external_fixed_ips", [])
+        same = {"enable_snat": info.get("enable_snat", True) == self.enable_snat,
+                "external_fixed_ips": len(said) in (0, len(held)) and all(
+                    any(item.items() <= fixed.items() for fixed in held) for item in said)}
+        for word in same:
+            if word in info and not (same[word] or context.is_admin):
                 raise Forbidden(f"Only an administrator may set {word} of a router's external_gateway_info.",
                                 "PolicyNotAuthorized")
         return info.get("enable_snat", True)
