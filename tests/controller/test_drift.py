@@ -3,6 +3,7 @@
 import itertools
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import structlog
 from prometheus_client import REGISTRY
 
 import controller.pusher
-from controller.derive import catalogue, derives
+from controller.derive import Feature, catalogue, derives, itself
 from controller.drift import Cookies, difference, following, kept_cookies
 from controller.flow import Flow, cookie
-from controller.hosts import VifReport
+from controller.hosts import Report, VifReport, take_report
+from controller.loop import Loop
 from tests.clouds import eventually
 from tests.controller.switched import DPIDS, HOSTS, Cloud
+from tests.inprocess import fresh_database
 from tests.ovs import OvsHost
 
 BRIDGE = "h1-br-int"
@@ -153,3 +156,25 @@ def test_no_flow_in_flight_is_taken_for_drift(ovs: tuple[OvsHost, str], tmp_path
         cloud.check()
     finally:
         cloud.close()
+
+
+def test_a_fault_of_a_feature_is_said_once_until_it_is_another(tmp_path: Path) -> None:
+    database = fresh_database(tmp_path)
+
+    def fail(agent: Any, net: Any, here: Any) -> Iterator[Any]:
+        raise RuntimeError(agent.tunnel_ip)
+        yield
+
+    def report(host: str, tunnel_ip: str) -> None:
+        take_report(database, host, Report(host=host, tunnel_ip=tunnel_ip, vifs={}, datapaths={}, ofports={}))
+
+    report("h1", "198.18.0.1")
+    with structlog.testing.capture_logs() as said:
+        loop = Loop(database, [Feature("bad.one", "agent", itself, fail)])
+        loop.load()
+        for host, tunnel_ip in (("h2", "198.18.0.2"), ("h1", "198.18.0.9"), ("h1", "198.18.0.9")):
+            report(host, tunnel_ip)
+            loop.look()
+    loop.feed.close()
+    assert [line["error"] for line in said if "a feature failed" in line["event"]] == [
+        f"RuntimeError('198.18.0.{last}')" for last in (1, 2, 9)]

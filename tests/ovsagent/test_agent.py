@@ -2,12 +2,14 @@
 
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
-from ovsagent.bridges import datapath_ids
+from ovsagent import links
+from ovsagent.bridges import BRIDGES, datapath_ids
 from tests.ovs import run
 from tests.ovsagent.conftest import Host, until
 
@@ -186,6 +188,22 @@ def test_a_plug_and_a_link_that_vanishes_are_told_at_once(host: Host) -> None:
     assert host.ask("DELETE", f"/vifs/{PORT}")[0] == 204
     until(lambda: host.controller.vif(PORT) is None, "the unplug is told", 1)
     assert {verb for verb, _ in host.controller.heard} == {"PUT", "PATCH"}
+
+
+def test_bridges_dial_at_once_who_says_that_it_listens(host: Host) -> None:
+    """By themselves they would after some seconds, since nobody has been there so far."""
+    before = {line for line in host.vsctl("--columns=target", "list", "controller").splitlines() if line}
+    assert before == {'target              : "ssl:127.0.0.1:6653"'}
+    host.ofctl("add-flow", "br-int", "table=1,actions=drop")
+    with links.inside(host.ns):
+        listener = socket.create_server(("127.0.0.1", 6653))
+    listener.settimeout(5)
+    assert host.ask("POST", "/dial", {"controller": "127.0.0.1:6653"})[0] == 204
+    came = [listener.accept()[0] for _ in BRIDGES]
+    assert host.vsctl("--columns=target", "list", "controller").count('"ssl:127.0.0.1:06653"') == len(BRIDGES)
+    assert "table=1" in host.ofctl("dump-flows", "br-int"), "and nothing is flushed"
+    for sock in (*came, listener):
+        sock.close()
 
 
 def test_a_restarted_controller_hears_everything(host: Host) -> None:
