@@ -37,17 +37,23 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             self.ports: dict[str, str] = {}
             self.groups: list[str] = []
             self.policies: list[str] = []
+            self.routers: list[str] = []
+            self.subnets: dict[str, str] = {}
+            self.outside = ""
+            self.made = 0
             self.ofport = 100
 
         @rule(v6=st.booleans(), v4=st.booleans())
         def create_network(self, v4: bool, v6: bool) -> None:
             network = self.cloud.call("POST", "/networks", {"network": {"name": "n"}})["network"]["id"]
             self.networks.append(network)
-            for version, cidr in ((4, "10.0.0.0/29"), (6, "fd00::/64")):
+            self.made = (self.made + 1) % 200
+            for version, cidr in ((4, f"10.0.{self.made}.0/29"), (6, f"fd00:{self.made:x}::/64")):
                 if (v4, v6)[version == 6]:
                     modes = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"} if v4 and version == 6 else {}
-                    self.cloud.call("POST", "/subnets", {"subnet": {
+                    made = self.cloud.call("POST", "/subnets", {"subnet": {
                         "network_id": network, "ip_version": version, "cidr": cidr, **modes}})
+                    self.subnets[made["subnet"]["id"]] = network
 
         @precondition(lambda self: self.networks)
         @rule(which=st.integers(0), host=st.sampled_from(("", *HOSTS, "stranger")), plugged=st.booleans())
@@ -113,6 +119,42 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             if rules:
                 self.cloud.call("DELETE", f"/security-group-rules/{sorted(r['id'] for r in rules)[which % len(rules)]}")
 
+        @precondition(lambda self: len(self.routers) < 3)
+        @rule()
+        def create_router(self) -> None:
+            self.routers.append(self.cloud.call("POST", "/routers", {"router": {"name": "r"}})["router"]["id"])
+
+        @precondition(lambda self: self.routers and self.subnets)
+        @rule(which=st.integers(0), of=st.integers(0), verb=st.sampled_from(("add", "add", "add", "remove")))
+        def join(self, which: int, of: int, verb: str) -> None:
+            """Or leave. Some of it is refused."""
+            router, subnet = self.routers[which % len(self.routers)], sorted(self.subnets)[of % len(self.subnets)]
+            self.cloud.call("PUT", f"/routers/{router}/{verb}_router_interface", {"subnet_id": subnet})
+
+        @precondition(lambda self: self.routers)
+        @rule(which=st.integers(0), out=st.booleans(), changes=st.fixed_dictionaries({}, optional={
+            "admin_state_up": st.booleans(), "routes": st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=3)}))
+        def update_router(self, which: int, out: bool, changes: dict[str, Any]) -> None:
+            if "routes" in changes:
+                changes["routes"] = [{"destination": f"10.{9 + to}.0.0/16", "nexthop": f"10.0.{at}.{1 + to}"}
+                                     for to, at in changes["routes"]]
+            if out and not self.outside:
+                made = self.cloud.call("POST", "/networks", {"network": {"router:external": True, "mtu": 1400}})
+                self.outside = made["network"]["id"]
+                self.cloud.call("POST", "/subnets", {"subnet": {
+                    "network_id": self.outside, "ip_version": 4, "cidr": "203.0.113.0/24"}})
+            changes["external_gateway_info"] = {"network_id": self.outside} if out else None
+            self.cloud.call("PUT", f"/routers/{self.routers[which % len(self.routers)]}", {"router": changes})
+
+        @precondition(lambda self: self.routers)
+        @rule(which=st.integers(0))
+        def delete_router(self, which: int) -> None:
+            """Refused while it is in any network."""
+            router = self.routers[which % len(self.routers)]
+            self.cloud.call("DELETE", f"/routers/{router}")
+            if not self.cloud.call("GET", f"/routers?id={router}")["routers"]:
+                self.routers.remove(router)
+
         @precondition(lambda self: self.networks)
         @rule(which=st.integers(0), up=st.booleans(), policy=st.integers(0, 2))
         def update_network(self, which: int, up: bool, policy: int) -> None:
@@ -148,6 +190,7 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             else:
                 self.cloud.call("DELETE", f"/networks/{network}")
                 self.networks.remove(network)
+                self.subnets = {id: of for id, of in self.subnets.items() if of != network}
 
         @rule(host=st.sampled_from(HOSTS))
         def report_all(self, host: str) -> None:
