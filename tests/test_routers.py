@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import os
-import re
 import signal
 import socket
 import threading
@@ -210,9 +209,8 @@ def test_what_leads_nowhere_is_said(scene: Scene, red: Guest) -> None:
             line.send(b"anybody?")
             with pytest.raises(ConnectionRefusedError):
                 line.recv(10)
-    for address in ("10.82.0.200", "fd82::200"):
-        said = red.run("ping", "-n", "-c", "1", "-W", "5", address, check=False)
-        assert re.search("Destination Host Unreachable|Address unreachable", said), said
+    # Of IPv4, and outside: tests/test_next_hops.py.
+    assert "Address unreachable" in red.run("ping", "-n", "-c", "1", "-W", "5", "fd82::200", check=False)
     assert "Unreachable" not in red.ping("10.82.0.255"), "nobody is told of what was for everybody"
 
 
