@@ -155,6 +155,25 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             if not self.cloud.call("GET", f"/routers?id={router}")["routers"]:
                 self.routers.remove(router)
 
+        @precondition(lambda self: self.outside and self.ports)
+        @rule(which=st.integers(0), of=st.integers(0), forward=st.booleans(), gone=st.booleans())
+        def float(self, which: int, of: int, forward: bool, gone: bool) -> None:
+            """A floating IP comes, goes to a port or away from one, leads ports of its own to one, or goes. Some is refused."""
+            held = sorted(f["id"] for f in self.cloud.call("GET", "/floatingips")["floatingips"])
+            if len(held) < 3:
+                self.cloud.call("POST", "/floatingips", {"floatingip": {"floating_network_id": self.outside}})
+                return
+            floating, port = held[which % len(held)], sorted(self.ports)[of % len(self.ports)]
+            fixed = [f["ip_address"] for f in self.cloud.call("GET", f"/ports/{port}")["port"]["fixed_ips"]]
+            if gone:
+                self.cloud.call("DELETE", f"/floatingips/{floating}")
+            elif forward and fixed:
+                self.cloud.call("POST", f"/floatingips/{floating}/port_forwardings", {"port_forwarding": {
+                    "protocol": "tcp", "internal_port_id": port, "internal_ip_address": fixed[0],
+                    "internal_port_range": "80:83", "external_port_range": f"{8000 + of % 50}:{8003 + of % 50}"}})
+            else:
+                self.cloud.call("PUT", f"/floatingips/{floating}", {"floatingip": {"port_id": port if which % 3 else None}})
+
         @precondition(lambda self: self.networks)
         @rule(which=st.integers(0), up=st.booleans(), policy=st.integers(0, 2))
         def update_network(self, which: int, up: bool, policy: int) -> None:
