@@ -149,10 +149,10 @@ class Router(Resource, kind="router", service="network", quota=10):
     def _snat(self, tx: "Tx", context: "Context") -> bool:
         """Whoever does not say gets it, at every change. A tenant may repeat what is, as Ansible does, and set nothing."""
         info = self.external_gateway_info or {}
-        ids = [gateway.port_id for gateway in tx.where("router_gateway", router_id=self.id)]
-        held = [fixed for port in tx.where("port", id=ids) for fixed in port.fixed_ips]
+        there = tx.where("router_gateway", router_id=self.id, network_id=info.get("network_id", ""))
+        held = [fixed for port in tx.where("port", id=[gateway.port_id for gateway in there]) for fixed in port.fixed_ips]
         said = info.get("external_fixed_ips", [])
-        same = {"enable_snat": info.get("enable_snat", True) == self.enable_snat,
+        same = {"enable_snat": info.get("enable_snat", True) == (self.enable_snat or not there),
                 "external_fixed_ips": len(said) in (0, len(held)) and all(
                     any(item.items() <= fixed.items() for fixed in held) for item in said)}
         for word in same:

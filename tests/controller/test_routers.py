@@ -122,6 +122,9 @@ def test_a_way_out(api: Api, router: str, internet: str) -> None:
     said = {"network_id": internet, "enable_snat": True, "external_fixed_ips": info["external_fixed_ips"]}
     assert put(api, router, body={"external_gateway_info": said})["external_gateway_info"] == info, "repeated as it is"
     assert change({"network_id": internet, "enable_snat": False}) == {**info, "enable_snat": False}, "the address stays"
+    other = outside(api, "198.51.100.0/24")["id"]
+    elsewhere = {"router": {"external_gateway_info": {"network_id": other, "enable_snat": False}}}
+    api.refused(403, "enable_snat", "PUT", f"/routers/{router}", elsewhere)
     moved = change({"network_id": internet, "external_fixed_ips": [{"ip_address": "203.0.113.9"}]})
     assert [f["ip_address"] for f in moved["external_fixed_ips"]] == ["203.0.113.9"] and moved["enable_snat"] is True
     before = api("GET", f"/routers/{router}").json["router"]["revision_number"]
