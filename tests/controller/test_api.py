@@ -313,3 +313,12 @@ def test_ports_by_their_addresses(api: Api, network: str, subnet: str) -> None:
     assert ids("fixed_ips=ip_address=10.0.0.4") == [port["id"]] and len(ids(f"fixed_ips=subnet_id={subnet}")) == 2
     assert ids(f"fixed_ips=ip_address=10.0.0.4&fixed_ips=subnet_id={subnet}") == [port["id"]]
     api.refused(400, "fixed_ips=subnet_id=…", "GET", "/ports?fixed_ips=colour=blue")
+
+
+def test_an_empty_id_is_nobodys(api: Api, network: str) -> None:
+    for method, path, body in (
+        ("POST", "/ports", {"port": {"network_id": ""}}), ("PUT", f"/networks/{network}", {"network": {"qos_policy_id": ""}}),
+        ("POST", "/floatingips", {"floatingip": {"floating_network_id": ""}}),
+        ("POST", "/ports", {"port": {"network_id": network, "security_groups": [""]}}),
+    ):
+        api.refused(404, "could not be found", method, path, body)

@@ -147,7 +147,7 @@ def _check_references(tx: Tx, noun: type[Resource], values: dict[str, Any], cont
     foreign: list[tuple[str, str]] = []
     for name, value in values.items():
         f = noun.fields.get(name) or noun.passing[name]
-        for id in () if not (f.ref and value) else [value] if isinstance(value, str) else value:
+        for id in () if not f.ref or value is None else [value] if isinstance(value, str) else value:
             if (name, id) not in checked:
                 target = seen(tx, f.ref or "", id, context)
                 if not context.owns(target):
