@@ -5,15 +5,23 @@ Each port of a router has a row beside it, which only we write: what a port says
 
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
-from itertools import combinations
-from typing import TYPE_CHECKING, Any, NotRequired, Self
-
-from pydantic import ConfigDict, with_config
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import ROUTER_NUMBERS, free_number
-from controller.ipam import address, cidr
 from controller.qos import may_leave
+from controller.router_forms import (
+    GATEWAY_SHOWN,
+    JOINED,
+    FixedIP,
+    GatewayInfo,
+    Joined,
+    Route,
+    Routes,
+    always,
+    checked,
+    gateway_info,
+    routes,
+)
 from controller.zones import ZONE, zone_hints
 from unryu.errors import BadRequest, Conflict, Forbidden, NotFound
 from unryu.resource import UNSET, Resource, action, field
@@ -25,69 +33,6 @@ if TYPE_CHECKING:
 
 INTERFACE, GATEWAY = "network:router_interface", "network:router_gateway"
 """Whose a port is, in its device_owner."""
-MOST_ROUTES = 30
-
-
-class Route(TypedDict):
-    destination: str
-    nexthop: str
-
-
-@with_config(ConfigDict(extra="forbid"))
-class Routes(TypedDict):
-    routes: list[Route]
-
-
-class FixedIP(TypedDict):
-    subnet_id: NotRequired[str]
-    ip_address: NotRequired[str]
-
-
-class GatewayInfo(TypedDict):
-    network_id: NotRequired[str]
-    enable_snat: NotRequired[bool]
-    external_fixed_ips: NotRequired[list[FixedIP]]
-    qos_policy_id: NotRequired[str | None]
-
-
-@with_config(ConfigDict(extra="forbid"))
-class Joined(TypedDict):
-    subnet_id: NotRequired[str]
-    port_id: NotRequired[str]
-
-
-JOINED = {**dict.fromkeys(("id", "project_id", "tenant_id", "port_id", "network_id", "subnet_id"), str), "subnet_ids": [str],
-          "tags": [str]}
-GATEWAY_SHOWN = {"network_id": str, "enable_snat": bool, "qos_policy_id": str | None,
-                 "external_fixed_ips": [{"subnet_id": str, "ip_address": str}]}
-
-
-def routes(values: list[Route]) -> list[Route]:
-    """Each once, in the order given."""
-    if len(values) > MOST_ROUTES:
-        raise ValueError(f"{len(values)} are more than {MOST_ROUTES}")
-    given = [Route(destination=cidr(v["destination"]), nexthop=str(address(v["nexthop"]))) for v in values]
-    for route in given:
-        if ip_network(route["destination"]).version != ip_address(route["nexthop"]).version:
-            raise ValueError(f"the nexthop {route['nexthop']} is of another IP version than {route['destination']}")
-    if any(one == other for one, other in combinations(given, 2)):
-        raise ValueError("one is there twice")
-    return given
-
-
-def gateway_info(value: GatewayInfo | None) -> GatewayInfo | None:
-    if value and "network_id" not in value:
-        raise ValueError("it needs a network_id")
-    for fixed in value.get("external_fixed_ips", ()) if value else ():
-        if "ip_address" in fixed:
-            fixed["ip_address"] = str(address(fixed["ip_address"]))
-    return value or None
-
-
-def always(value: bool) -> bool:
-    if not value:
-        raise ValueError("every router of this cloud is distributed, and what is not is highly available")
-    return value
 
 
 class Router(Resource, kind="router", service="network", quota=10):
@@ -377,16 +322,16 @@ class Router(Resource, kind="router", service="network", quota=10):
 
     @action("Add routes to a router; those that it has already stay.", body=Routes)
     def add_extraroutes(self, tx: "Tx", context: "Context", body: Routes) -> Self:
-        more = _checked(body["routes"])
+        more = checked(body["routes"])
         return self._routed(tx, [*self.routes, *(route for route in more if route not in self.routes)])
 
     @action("Remove routes from a router; those that it has not are no fault.", body=Routes)
     def remove_extraroutes(self, tx: "Tx", context: "Context", body: Routes) -> Self:
-        less = _checked(body["routes"])
+        less = checked(body["routes"])
         return self._routed(tx, [route for route in self.routes if route not in less])
 
     def _routed(self, tx: "Tx", wanted: list[Route]) -> Self:
-        changed = self.replace(routes=_checked(wanted))
+        changed = self.replace(routes=checked(wanted))
         changed._check_routes(tx)
         return tx.update(changed)
 
@@ -403,13 +348,6 @@ class Router(Resource, kind="router", service="network", quota=10):
             else:
                 continue
             raise BadRequest(f"Invalid format for routes: {route['destination']} via {route['nexthop']}, {why}.", "InvalidRoutes")
-
-
-def _checked(values: list[Route]) -> list[Route]:
-    try:
-        return routes(values)
-    except ValueError as error:
-        raise BadRequest(f"Invalid input for routes: {error}.") from None
 
 
 class RouterInterface(Resource, kind="router_interface", service="network", path=None,
