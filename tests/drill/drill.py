@@ -18,7 +18,7 @@ from tests.drill import health, verdict
 from tests.drill.pings import Pinging
 from tests.drill.strikes import Strike, strike
 from tests.drill.writers import MOST, Writer, lost
-from topology import api, lab
+from topology import api, internet, lab
 from topology.cloud import Cloud
 from unryu.db import Database
 
@@ -112,7 +112,8 @@ def drill(running: RunningCloud, kills: int, seed: int, folder: Path, hit: Hit =
     chance, cloud, said = random.Random(seed), Cloud(running.state), Verdict(seed)
     database = Database(cloud.settings["database"]["url"] or f"sqlite:///{cloud.state}/unryu.db")
     network = api.Network(cloud)
-    admin = Writer(cloud.url.removeprefix("http://"), network.token, "setup", seed, "")
+    outside = network.get("networks?name=internet")["networks"][0]["id"]
+    admin = Writer(cloud.url.removeprefix("http://"), network.token, "setup", seed, "", outside)
     shared = admin.make("network").id
     project = network.get(f"networks/{shared}")["network"]["project_id"]
     network.put(f"quotas/{project}", {"quota": dict.fromkeys(MOST, -1)})  # of what nobody knows whether it is there
@@ -120,14 +121,17 @@ def drill(running: RunningCloud, kills: int, seed: int, folder: Path, hit: Hit =
         admin.make("subnet", network_id=shared, ip_version=version, cidr=cidr)
     guests = [plugged(cloud, admin.make("port", network_id=shared).id, host, f"g{number}")
               for number, host in enumerate(("h1", "h1", "h2", "h2"))]
+    world = lab.Guest("internet", "", "", internet.namespace(cloud), "", [])
+    floating = _leads_out(admin, network, shared, guests[2])
     before = verdict.census(cloud)
 
     pings = [Pinging(a, b, b.addresses[0].partition("/")[0], folder / f"{a.name}-{b.name}")
              for a, b in ((guests[0], guests[1]), (guests[0], guests[2]), (guests[3], guests[1]))]
+    pings.append(Pinging(world, guests[2], floating, folder / "floating"))
     asked = health.probes(cloud)
     words = (admin.address, network.token)
-    writers: list[Writer] = [Writer(*words, f"w{number}", seed, shared) for number in range(WRITERS)]
-    plugger = Plugger(cloud, *words, "plugger", seed, shared)
+    writers: list[Writer] = [Writer(*words, f"w{number}", seed, shared, outside) for number in range(WRITERS)]
+    plugger = Plugger(cloud, *words, "plugger", seed, shared, outside)
     writers.append(plugger)
     for thread in (*asked, *writers):
         thread.start()
@@ -166,6 +170,20 @@ def drill(running: RunningCloud, kills: int, seed: int, folder: Path, hit: Hit =
     for guest in guests:
         lab.unplug(cloud, guest)
     return said
+
+
+def _leads_out(admin: Writer, network: api.Network, shared: str, guest: lab.Guest) -> str:
+    """A router for the network of the guests, and a floating IP for one of them, which is given."""
+    router = admin.make("router", external_gateway_info={"network_id": admin.outside})
+    [subnet] = [item for item in admin.items if item.kind == "subnet" and item.values["ip_version"] == [4]]
+    network.put(f"routers/{router.id}/add_router_interface", {"subnet_id": subnet.id})
+    group = admin.make("security_group")
+    admin.make("security_group_rule", group, security_group_id=group.id, direction="ingress", protocol="icmp")
+    held = network.get(f"ports/{guest.port_id}")["port"]["security_groups"]
+    network.put(f"ports/{guest.port_id}", {"port": {"security_groups": [*held, group.id]}})
+    address = admin.make("floatingip", floating_network_id=admin.outside)
+    said = network.put(f"floatingips/{address.id}", {"floatingip": {"port_id": guest.port_id}})["floatingip"]
+    return str(said["floating_ip_address"])
 
 
 def plugged(cloud: Cloud, port: str, host: str, name: str) -> lab.Guest:

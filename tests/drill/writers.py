@@ -14,8 +14,9 @@ from unryu.db import Tx
 Json = dict[str, Any]
 PATIENCE = 30.0  # seconds for an answer: longer than anybody is frozen, so that who says nothing is dead and writes no more
 PLURAL = {"network": "networks", "subnet": "subnets", "port": "ports", "security_group": "security-groups",
-          "security_group_rule": "security-group-rules"}
-MOST = {"network": 6, "port": 20, "security_group": 2, "security_group_rule": 8}  # of one writer
+          "security_group_rule": "security-group-rules", "router": "routers", "floatingip": "floatingips"}
+MOST = {"network": 6, "port": 20, "security_group": 2, "security_group_rule": 8, "router": 2, "floatingip": 4}  # of one writer
+NAMELESS = ("security_group_rule", "floatingip")  # marked by their descriptions
 
 
 @dataclass
@@ -42,9 +43,10 @@ class Item:
 class Writer(threading.Thread):
     """One client with a connection of its own. It changes what is its own, so that it knows what must be."""
 
-    def __init__(self, address: str, token: str, name: str, seed: int, shared: str) -> None:
+    def __init__(self, address: str, token: str, name: str, seed: int, shared: str, outside: str = "") -> None:
+        """`shared` and `outside` are networks: of everybody, and the external one."""
         super().__init__(name=name, daemon=True)
-        self.address, self.shared = address, shared
+        self.address, self.shared, self.outside = address, shared, outside
         self.headers = {"X-Auth-Token": token, "Content-Type": "application/json"}
         self.random = random.Random(f"{seed} {name}")
         self.items: list[Item] = []
@@ -56,10 +58,10 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         while not self.ended.wait(self.random.uniform(0.01, 0.08)):
-            self.random.choice((self.create, self.create, self.update, self.update, self.delete))()
+            self.random.choice((self.create, self.create, self.update, self.update, self.delete, self.lead))()
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and body; 0 where nobody knows what became of it."""
+    def ask(self, method: str, path: str, body: Any = None, refused: tuple[int, ...] = ()) -> tuple[int, Any]:
+        """Status and body; 0 where nobody knows what became of it. `refused`: what it may be told, beside what anybody may."""
         try:
             if self._line is None:
                 self._line = http.client.HTTPConnection(self.address, timeout=PATIENCE)
@@ -75,7 +77,7 @@ class Writer(threading.Thread):
             return 0, None
         status = answer.status
         self.answers["done" if status < 300 else "refused" if status < 500 else "unavailable"] += 1
-        if status not in (200, 201, 204, 404, 409, 503):
+        if status not in (200, 201, 204, 404, 409, 503, *refused):
             self.faults.append(f"{method} {path}: {status} {said[:300]!r}")
         if status >= 500:  # the database went away: before the commit, or behind it
             time.sleep(0.05)
@@ -86,7 +88,8 @@ class Writer(threading.Thread):
         return [item for item in self.items if item.kind == kind and item.there]
 
     def create(self) -> None:
-        kind = self.random.choice([kind for kind, most in MOST.items() if len(self.mine(kind)) < most] or ["port"])
+        kind = self.random.choice([kind for kind, most in MOST.items() if len(self.mine(kind)) < most
+                                   and (self.outside or kind not in ("router", "floatingip"))] or ["port"])
         if kind == "network":
             network = self.make("network")
             if network.there:
@@ -99,6 +102,10 @@ class Writer(threading.Thread):
             self.make("port", network_id=where, security_groups=groups[:1], **{"binding:host_id": host})
         elif kind == "security_group":
             self.make("security_group")
+        elif kind == "router":
+            self.make("router", external_gateway_info={"network_id": self.outside})
+        elif kind == "floatingip":
+            self.make("floatingip", floating_network_id=self.outside)
         elif groups := self.mine("security_group"):
             group, port = self.random.choice(groups), self.random.randint(1, 60000)
             self.make("security_group_rule", group, security_group_id=group.id, direction="ingress", protocol="tcp",
@@ -106,8 +113,8 @@ class Writer(threading.Thread):
 
     def make(self, kind: str, whole: Item | None = None, **values: Any) -> Item:
         mark = f"drill-{uuid.UUID(int=self.random.getrandbits(128)).hex[:12]}"
-        values["description" if kind == "security_group_rule" else "name"] = mark
-        item = Item(kind, mark, {name: [value] for name, value in values.items()})
+        values["description" if kind in NAMELESS else "name"] = mark
+        item = Item(kind, mark, {name: [value] for name, value in values.items() if name != "external_gateway_info"})
         self.items.append(item)
         if whole:
             whole.parts.append(item)
@@ -118,8 +125,23 @@ class Writer(threading.Thread):
             item.there = False
         return item
 
+    def lead(self) -> None:
+        """A network to a router, or from it; an address of outside to a port, or from it. What that does to the flows is what
+        counts: the rows follow those of others."""
+        networks, routers = self.mine("network"), self.mine("router")
+        addresses, ports = self.mine("floatingip"), self.mine("port")
+        if networks and routers and self.random.random() < 0.5:
+            subnets = [part.id for network in networks for part in network.parts if part.there]
+            verb = self.random.choice(("add", "add", "remove"))
+            if subnets:
+                self.ask("PUT", f"routers/{self.random.choice(routers).id}/{verb}_router_interface",
+                         {"subnet_id": self.random.choice(subnets)}, refused=(400,))
+        elif addresses:
+            port = self.random.choice([None, *(port.id for port in ports)])
+            self.ask("PUT", f"floatingips/{self.random.choice(addresses).id}", {"floatingip": {"port_id": port}}, refused=(400,))
+
     def update(self) -> None:
-        own = [item for item in self.items if item.there and item.kind != "security_group_rule"]
+        own = [item for item in self.items if item.there and item.kind not in NAMELESS]
         if not own:
             return
         item = self.random.choice(own)
@@ -151,7 +173,7 @@ def lost(tx: Tx, writers: list[Writer]) -> list[str]:
     known: set[str] = set()
     rows: dict[tuple[str, str], Any] = {}
     for kind in PLURAL:
-        mark = "description" if kind == "security_group_rule" else "name"
+        mark = "description" if kind in NAMELESS else "name"
         rows |= {(kind, getattr(row, mark)): row for row in tx.where(kind) if (getattr(row, mark) or "").startswith("drill-")}
     for item in (item for writer in writers for item in writer.items):
         known.add(item.mark)
