@@ -1,6 +1,7 @@
 """Status: true, or not yet said. What each host must have confirmed for a port or a floating IP to be ACTIVE, and who waits
 for it."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,8 @@ class Confirmations:
         self.loop = loop
         self.waiting: dict[Subject, dict[str, Needs]] = {}
         """Whose status → host → what it must have confirmed."""
+        self._by_host: dict[str, dict[Subject, None]] = defaultdict(dict)
+        """Who waits for a host: of fifty thousand who wait, only they are looked at when it has spoken."""
         self._questions: list[Question] = []
 
     def concerned(self, entries: Iterable[journal.Entry]) -> Iterable[Subject]:
@@ -73,9 +76,10 @@ class Confirmations:
         return {("port", port_id): None, **{("floatingip", id): None for id in floating}}
 
     def consider(self, subjects: Iterable[Subject]) -> None:
+        begun = []
         for subject in subjects:
             record = self.loop.picture.get(*subject)
-            self.waiting.pop(subject, None)
+            self._forget(subject)
             if record is None or self._without(record) or not self.loop.shares.mine(host_of(self.loop.picture, record)):
                 self.loop.statuses.forget(subject)
                 continue
@@ -84,7 +88,14 @@ class Confirmations:
                 self.loop.statuses.set(subject, "DOWN")
             else:
                 self.waiting[subject] = {host: self._needs(host) for host in hosts}
-        self.settle()
+                for host in hosts:
+                    self._by_host[host][subject] = None
+                begun.append(subject)
+        self._settle(begun)
+
+    def _forget(self, subject: Subject) -> None:
+        for host in self.waiting.pop(subject, ()):
+            del self._by_host[host][subject]
 
     def _hosts_of_port(self, port: Any) -> frozenset[str] | None:
         """All that must know it; None while it is down, as it is where a host does not reach the wire that it is to be on."""
@@ -126,14 +137,21 @@ class Confirmations:
         pusher, courier = self.loop.pushers.get(host), self.loop.couriers.get(host)
         return Needs(self.loop.picture.revision, pusher.sent if pusher else 0, courier.sent if courier else 0)
 
-    def settle(self) -> None:
+    def settle(self, host: str | None = None) -> None:
+        """Something was confirmed, by this host or by we do not know whom."""
+        self._settle(list(self.waiting if host is None else self._by_host[host]))
+
+    def _settle(self, subjects: Iterable[Subject]) -> None:
         """ACTIVE is who is confirmed on its own host, by its agent too, and on every live host that must know it: the dead
         hold nobody up."""
-        for subject, needs in list(self.waiting.items()):
+        for subject in subjects:
+            needs = self.waiting.get(subject)
+            if needs is None:  # it was named twice
+                continue
             own = host_of(self.loop.picture, self.loop.picture.get(*subject))
             confirmed = [self._confirmed(host, of, own=host == own) for host, of in needs.items()]
             if all(confirmed):  # asked of all, for each that is another's begins to be asked by it
-                del self.waiting[subject]
+                self._forget(subject)
                 self.loop.statuses.set(subject, "ERROR" if self.loop.blamed(subject[1]) else "ACTIVE")
         for question in list(self._questions):
             question.done = [host for host, needs in question.needs.items() if self._confirmed(host, needs, own=False)]
@@ -147,7 +165,7 @@ class Confirmations:
         question.needs = {host: self._needs(host) for host, revision in question.hosts.items()
                           if self.loop.shares.mine(host) and revision <= self.loop.picture.revision}
         self._questions.append(question)
-        self.settle()
+        self._settle(())
 
     def _confirmed(self, host: str, needs: Needs, own: bool) -> bool:
         pusher, courier = self.loop.pushers.get(host), self.loop.couriers.get(host)

@@ -155,7 +155,7 @@ class Loop:
             if host in self.pushers:
                 self.pushers[host].disconnected(bridge, about)
                 log.warning("a switch is gone", host=host, bridge=bridge)
-                self.confirmations.settle()
+                self.confirmations.settle(host)
                 if bridge == "br-int" and not self.pushers[host].switches[bridge].connection:
                     self.gateways.went(host)
                     self._place()
@@ -164,7 +164,7 @@ class Loop:
         elif word == "claimed":
             self._claimed(*about)
         elif word == "confirmed":
-            self.confirmations.settle()
+            self.confirmations.settle(about)
         elif word == "asked":
             self.confirmations.ask(about)
         elif word == "refused":
