@@ -44,7 +44,7 @@ class Agent:
         self.mended = 0
         self.deaf: set[str] = set()     # uplinks that the kernel was taken off
         self.ovsdb = Client(Path(settings["ovsdb"]), bridges.WATCH, on_change=self.woken.set)
-        self.vswitchd = Vswitchd(Path(settings["ovsdb"]).parent)
+        self.vswitchd = Vswitchd(Path(settings["ovsdb"]).parent, self.zones)
         self.vifs = Vifs(self.ovsdb, self.vswitchd)
         self.underlay = Underlay(settings["tunnel_ip"], lambda: self.ovsdb.tables)
         # Beside the switch's own state: it lives as long, and no longer.
@@ -147,6 +147,10 @@ class Agent:
         """It has just begun to listen: our bridges shall not wait until they would try again."""
         if operations := bridges.redialled(self.ovsdb.tables, controller):
             self.ovsdb.transact(*operations)
+
+    def zones(self) -> set[int]:
+        """Of conntrack: of ports, their numbers; of routers whose way out is here, what the book says."""
+        return {*self.ovsdb.tables.vifs, *(e["zone"] for e in self.book.answers.values() if isinstance(e.get("zone"), int))}
 
     def health(self) -> dict[str, Any]:
         wired = self.ovsdb.connected and self.wired

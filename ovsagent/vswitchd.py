@@ -10,6 +10,10 @@ flows have changed, now and once more when what was on its way has come in too. 
 
 Old sessions: the conntrack zone of a port is its ofport, so a number is emptied before another port has it. What a former
 port began would else be judged as begun by the new one.
+
+Limits: conntrack has one table for all zones. Who fills it (any guest can, by sending to a million ports) would let nobody
+else begin anything, so each zone is told how much of it is its share. (Open vSwitch 3.1 knows a usual limit, but counts all
+zones that have it together.)
 """
 
 import json
@@ -17,7 +21,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +34,15 @@ PAUSE = 0.2         # seconds between tries, and between looks at whether flows 
 REST = 0.5          # seconds from one emptying to the next look: where flows change all the time, packets shall meet a cache too
 PATIENCE = 5.0      # seconds for an answer
 TRIES = 20
+SHARE = 262_144     # sessions of a zone, of the 3,000,000 that Open vSwitch remembers
 
 
 class Vswitchd(threading.Thread):
-    def __init__(self, folder: Path) -> None:
-        """`folder`: where this host's vswitchd keeps its control socket."""
+    def __init__(self, folder: Path, zones: Callable[[], Set[int]] = frozenset) -> None:
+        """`folder`: where this host's vswitchd keeps its control socket; `zones`: those of conntrack that are in use."""
         super().__init__(name="vswitchd", daemon=True)
         self.folder = folder
+        self.zones = zones
         self.told = 0
         self.emptied = 0
 
@@ -96,7 +102,11 @@ class Vswitchd(threading.Thread):
     def _keep_fresh(self, control: socket.socket) -> None:
         """Until the daemon ends."""
         before = changes = ""
+        limited: set[int] = set()
         while True:
+            if fresh := self.zones() - limited:
+                _asked(control, "dpctl/ct-set-limits", *(f"zone={zone},limit={SHARE}" for zone in sorted(fresh)))
+                limited |= fresh
             now = _asked(control, "coverage/read-counter", "rev_flow_table")["result"]
             if now != before:
                 _asked(control, "revalidator/purge")

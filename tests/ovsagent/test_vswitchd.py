@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ovsagent.vswitchd import SMALLEST, Vswitchd
+from ovsagent.vswitchd import SHARE, SMALLEST, Vswitchd
 from tests.ovs import run
 from tests.ovsagent.conftest import Host, until
 from tests.ovsagent.test_agent import two_guests
@@ -84,3 +84,21 @@ def test_a_switch_that_was_killed_lets_small_pieces_in_again(host: Host, tmp_pat
     until(pass_through, "pieces pass")
     host.appctl("dpctl/ipf-set-min-frag", "v4", "1200")
     assert not pass_through(), "it is the setting that lets them"
+
+
+@pytest.mark.system
+def test_each_guest_has_its_share_of_conntrack(host: Host) -> None:
+    """One that has used up its own leaves the others theirs; also after the death of vswitchd."""
+    two_guests(host)
+    numbers = sorted(int(n) for n in host.vsctl("--bare", "--columns=ofport", "find", "Interface", "external_ids:iface-id!=nobody"
+                                                ).split() if int(n) >= 100)
+
+    def shares() -> bool:
+        said = host.appctl("dpctl/ct-get-limits", "zone=" + ",".join(map(str, numbers)))
+        return all(f"zone={number},limit={SHARE}," in said for number in numbers)
+
+    assert len(numbers) == 2
+    until(shares, "told as they are plugged")
+    host.kill("vswitchd")
+    host.start_vswitchd()
+    until(shares, "told anew")
