@@ -118,7 +118,7 @@ def test_a_host_with_ports_is_not_removed(admission: Admission) -> None:
     database = admission.database
     take_report(database, "h1", report("h1"))
     with database.transaction() as tx:
-        network = tx.insert(nouns["network"](project_id="p", number=1))
+        network = tx.insert(nouns["network"](project_id="p", number=1, qos_policy_id=None))
         port = tx.insert(nouns["port"](project_id="p", network_id=network.id, mac_address="fa:16:3e:00:00:01",
                                        binding_host_id="h1", fixed_ips=[], security_groups=[],
                                        port_security_enabled=False))
