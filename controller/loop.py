@@ -74,6 +74,8 @@ class Loop:
         """The faults of features that the log has."""
         self._reach, self._judged = Reach(), 0.0
         self.feed = journal.Feed(database, since=0)
+        self.told = 0
+        """The revision of which pushers and couriers know all that it changed. (The picture is there before.)"""
         self.took: dict[str, float] = {}
 
     # Called from other threads: all only leave a word in the inbox.
@@ -208,7 +210,7 @@ class Loop:
                 self.picture = Picture.of(tx)
             drawn = monotonic()
             self.engine = Engine(self.picture, self.features)
-        self.feed.revision = self.picture.revision
+        self.feed.revision = self.told = self.picture.revision
         self.net = Net(self.picture)
         self._know()
         revision_wanted.set(self.picture.revision)
@@ -241,6 +243,7 @@ class Loop:
             self.gateways.look(self.picture, filter(None, (
                 self.picture.get(e.kind, e.id) for e in entries if e.kind == "router_gateway")))
         self._dispatch(changes)
+        self.told = self.picture.revision
         revision_wanted.set(self.picture.revision)
         # A heartbeat moves nothing: of a thousand hosts, two hundred come each second.
         self.confirmations.consider(self.confirmations.concerned(

@@ -34,8 +34,8 @@ def _waits(loop: "Loop", host: str, bridge: str) -> str:
 
 def _realised(loop: "Loop", host: str) -> int:
     """A host that no change since has concerned is where everybody is."""
-    pusher, courier = loop.pushers.get(host), loop.couriers.get(host)
+    everybody, pusher, courier = loop.told, loop.pushers.get(host), loop.couriers.get(host)  # asked in this order
     if not pusher or not pusher.realised:
         return 0
     late = [each.realised for each in (pusher, courier) if each and each.realised < each.sent]
-    return min(late, default=loop.picture.revision)
+    return min(late, default=everybody)
