@@ -182,13 +182,16 @@ def joined(network: Any, net: Net, here: Here) -> Iterator[Flow]:
 @remembered
 def _joined(net: Net, network_id: str) -> tuple[tuple[str, int], ...]:
     """Subnets, and the numbers of their networks. Where two routers lead to different networks of one prefix, nobody can say
-    which is meant: then its addresses are in no group."""
+    which is meant: then its addresses are in no group. Those of the network itself are never another's, whatever router
+    somebody joins to it."""
     found: dict[str, set[int]] = {}
+    own = [ip_network(subnet.cidr) for subnet in net.where("subnet", network_id=network_id)]
     for router_id in net.values("router_interface", "router_id", network_id=network_id):
         for one in interfaces(net, router_id):
             if one.network_id != network_id:
                 for _, cidr in one.addresses:
-                    found.setdefault(cidr, set()).add(one.network)
+                    if not any(ip_network(cidr).overlaps(mine) for mine in own):
+                        found.setdefault(cidr, set()).add(one.network)
     return tuple(sorted((cidr, min(numbers)) for cidr, numbers in found.items() if len(numbers) == 1))
 
 

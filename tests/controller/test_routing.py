@@ -103,6 +103,15 @@ def test_a_route_that_its_own_subnet_or_another_route_answers_first_is_none() ->
     assert sum("nw_dst=10.1.0.0/24" in line for line in found) == 1
 
 
+def test_nobody_makes_a_networks_own_addresses_anothers() -> None:
+    """Who may join a network that others share with him might join one that has its prefix to it."""
+    posing = {**routed.GREEN[1][2], "cidr": "10.0.0.0/25"}
+    taken = flows(showing(routed.JOINED, (("subnet", "green4", posing),)))
+    in_blue = "table=joined, priority=130,reg0=0x7/0x7fff"
+    assert any(line.startswith(in_blue) for line in flows(showing(routed.JOINED)))
+    assert not [line for line in taken if "table=joined" in line and "reg0=0x7/0x7fff" in line and "reg14=0xffff" in line]
+
+
 def test_two_routers_that_lead_to_each_other_are_on_each_others_hosts() -> None:
     """By its route the first of them sends packets on in `red`, from where no port of red is."""
     linked, strangers = (flows(showing(routed.STATES[state])) for state in (
