@@ -69,9 +69,10 @@ class Gateways(threading.Thread):
         self._connected.add(host)
         self._left.pop(host, None)
 
-    def went(self, host: str) -> None:
+    def went(self, host: str, since: float | None = None) -> None:
+        """`since`: of one that fell silent, when that was."""
         self._connected.discard(host)
-        self._left[host] = monotonic()
+        self._left[host] = monotonic() if since is None else since
 
     def look(self, picture: Picture, rows: Iterable[Any]) -> None:
         """Decide where these should be."""

@@ -159,7 +159,7 @@ class Loop:
                 log.warning("a switch is gone", host=host, bridge=bridge)
                 self.confirmations.settle(host)
                 if bridge == "br-int" and not self.pushers[host].switches[bridge].connection:
-                    self.gateways.went(host)
+                    self.gateways.went(host, about.silent_since)
                     self._place()
         elif word == "shared":
             self._share(about)

@@ -214,9 +214,11 @@ class Switches:
                 asked.asked = now
                 with suppress(ConnectionLost):
                     asked.send(wire.echo_request(0))
-            silent = now - max(one.heard for one in bridges) > self._dead_after
+            last = max(one.heard for one in bridges)
+            silent = now - last > self._dead_after
             for connection in bridges:
                 if silent or now - connection.heard > self._dead_after * len(bridges):
+                    connection.silent_since = last if silent else connection.heard
                     connection.close(f"silent for {now - connection.heard:.1f} s")
                     self._drop(connection)
 

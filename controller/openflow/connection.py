@@ -67,6 +67,7 @@ class Connection:
         self.unsent: deque[memoryview] = deque()
         self.unread = bytearray()
         self.closing = ""  # why, once it is
+        self.silent_since: float | None = None  # the last sign of life of its host, where silence is why
         self._wake = wake
         self._lock = threading.Lock()
         self._watching: list[Replies] = []
