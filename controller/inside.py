@@ -4,8 +4,32 @@ from typing import Any, NamedTuple
 
 from controller.crossing import tag
 from controller.derive import Here, Net, remembered
-from controller.flow import ETH_DST, load, output
-from controller.pipeline import NETWORK
+from controller.flow import (
+    ETH_DST,
+    ETH_SRC,
+    ICMP,
+    ICMP_TYPE,
+    ICMPV6,
+    ICMPV6_TYPE,
+    IP_TTL,
+    IPV4,
+    IPV4_DST,
+    IPV4_SRC,
+    IPV6,
+    IPV6_DST,
+    IPV6_SRC,
+    Jump,
+    Terms,
+    load,
+    move,
+    output,
+    resubmit,
+    set_field,
+)
+from controller.pipeline import L2, NETWORK, PEER_MAC
+
+ETHERNET = 14  # bytes of a frame before its packet, which a switch counts in its length
+HOPS = 64  # of what a router says itself
 
 
 class Interface(NamedTuple):
@@ -65,3 +89,17 @@ def to_the_door(here: Here, reason: int) -> tuple[bytes, ...]:
     """The words that bring a packet to the agent, under its network's number; none while there is no door."""
     door = here.ofport("br-int", "routers")
     return (load(ETH_DST[32:48], reason), *tag(NETWORK.of), output(door)) if door else ()
+
+
+def addressed(address: str) -> Terms:
+    """What is for this address."""
+    return IPV6 + (IPV6_DST == address) if ":" in address else IPV4 + (IPV4_DST == address)
+
+
+def echoed(address: str) -> tuple[Terms, tuple[bytes | Jump, ...]]:
+    """A ping of a router's address, and the words that answer it: back to the MAC that it came from, whatever the routes say."""
+    protocol, kind, request, reply, source, target = (
+        (ICMPV6, ICMPV6_TYPE, 128, 129, IPV6_SRC, IPV6_DST) if ":" in address else (ICMP, ICMP_TYPE, 8, 0, IPV4_SRC, IPV4_DST))
+    return protocol + (kind == request) + (target == address), (
+        set_field(kind, reply), move(source, target), set_field(source, address), load(IP_TTL, HOPS), move(ETH_SRC, PEER_MAC),
+        move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))

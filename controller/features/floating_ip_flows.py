@@ -36,7 +36,7 @@ from controller.flow import (
     move,
     set_field,
 )
-from controller.inside import Interface, interfaces, outside, to_the_door
+from controller.inside import ETHERNET, Interface, interfaces, outside, to_the_door
 from controller.outside import entering, zone
 from controller.pipeline import (
     ENTRY,
@@ -61,7 +61,6 @@ from controller.qos import DIRECTIONS, ONE, meters, of_floating, passing, ruling
 
 ERRORS = 3, 11, 12  # of ICMP: unreachable, time exceeded, parameter problem
 ABROAD = 1  # the number of a conjunction
-ETHERNET = 14  # bytes of a frame before its packet
 
 
 def home(floating: Any, net: Net) -> Any:

@@ -10,19 +10,7 @@ from typing import Any
 from controller.addresses import held, laid, mac_number
 from controller.derive import Here, Net, derives, hosts_of_router, hosts_reaching, itself
 from controller.flow import (
-    ETH_DST,
     ETH_SRC,
-    ICMP,
-    ICMP_TYPE,
-    ICMPV6,
-    ICMPV6_TYPE,
-    IP_TTL,
-    IPV4,
-    IPV4_DST,
-    IPV4_SRC,
-    IPV6,
-    IPV6_DST,
-    IPV6_SRC,
     ND_NA,
     ND_NS,
     ND_OPTIONS_TYPE,
@@ -39,14 +27,13 @@ from controller.flow import (
     set_field,
     to_in_port,
 )
-from controller.inside import interface, to_the_door
+from controller.inside import addressed, echoed, interface, to_the_door
 from controller.ipam import eui64
 from controller.pipeline import (
     ADVERTISE,
     ANSWER,
     FROM_WIRE,
     KNOWN,
-    L2,
     LOCAL,
     NETWORK,
     NOT_SERVED,
@@ -59,10 +46,8 @@ from controller.pipeline import (
     WHOSE,
 )
 
-HOPS = 64
 ROUTER_SOLICITED_OVERRIDE = 0xE0000000  # without the first of these bits a guest would take its default route for gone
 TARGET_LINK_LAYER = 2
-ECHO = {4: (ICMP, ICMP_TYPE, 8, 0, IPV4_SRC, IPV4_DST), 6: (ICMPV6, ICMPV6_TYPE, 128, 129, IPV6_SRC, IPV6_DST)}
 
 
 @derives("agent", at=itself)
@@ -105,15 +90,12 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
         return
     addresses = [address for address, _ in one.addresses]
     for address in sorted({*addresses, *_link_local(one.mac, addresses)}):
-        protocol, kind, request, reply, source, destination = ECHO[6 if ":" in address else 4]
+        ping, answer = echoed(address)
         # A link-local address is one on every network of the router: it may have the same MAC on several.
-        asked = (ROUTER == one.router) + (destination == address) + (
-            () if address in addresses else NETWORK == one.network)
-        yield flow(ROUTE, OVERRIDE + 2, match(protocol, kind == request, asked), set_field(kind, reply),
-                   move(source, destination), set_field(source, address), load(IP_TTL, HOPS), move(ETH_SRC, PEER_MAC),
-                   move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))
+        asked = (ROUTER == one.router) + (() if address in addresses else NETWORK == one.network)
+        yield flow(ROUTE, OVERRIDE + 2, match(ping, asked), *answer)
         if address in addresses:
-            yield flow(ROUTE, OVERRIDE + 1, match(IPV6 if ":" in address else IPV4, asked), *to_the_door(here, NOT_SERVED))
+            yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), asked), *to_the_door(here, NOT_SERVED))
 
 
 def _link_local(mac: str, addresses: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import Interface, interface, interfaces, largest, outside, to_the_door
+from controller.inside import ETHERNET, Interface, interface, interfaces, largest, outside, to_the_door
 from controller.pipeline import (
     CLASSIFY,
     EXACT,
@@ -57,7 +57,6 @@ from controller.pipeline import (
     WHOSE,
 )
 
-HEADER = 14  # of Ethernet, which a switch counts in a packet's length
 NOT_ROUTED = (IPV4 + (IPV4_DST == "224.0.0.0/3"), IPV4 + (IPV4_DST == "127.0.0.0/8"), IPV4 + (IPV4_DST == "169.254.0.0/16"),
               IPV6 + (IPV6_DST == "ff00::/8"), IPV6 + (IPV6_DST == "fe80::/10"), IPV6 + (IPV6_SRC == "fe80::/10"))
 DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
@@ -141,7 +140,7 @@ def _way(net: Net, here: Here, router_id: str, one: Interface, prefix: str, *wor
     priority = FALLBACK + network.prefixlen
     asked = (ROUTER == one.router) + (IPV6 + (IPV6_DST == prefix) if network.version == 6 else IPV4 + (IPV4_DST == prefix))
     if one.mtu < largest(net, router_id):
-        yield flow(ROUTE, priority, match(asked, MEASURED == 0), larger(HEADER + one.mtu, TOO_LARGE), load(MEASURED, 1),
+        yield flow(ROUTE, priority, match(asked, MEASURED == 0), larger(ETHERNET + one.mtu, TOO_LARGE), load(MEASURED, 1),
                    resubmit(ROUTE))
         yield flow(ROUTE, priority, match(asked, MEASURED == 1, TOO_LARGE == 1), *to_the_door(here, one.mtu))
         asked += (MEASURED == 1) + (TOO_LARGE == 0)

@@ -23,16 +23,11 @@ from controller.flow import (
     FRAGMENT,
     ICMP,
     ICMP_TYPE,
-    ICMPV6,
-    ICMPV6_TYPE,
     IN_PORT,
-    IP_TTL,
     IPV4,
     IPV4_DST,
-    IPV4_SRC,
     IPV6,
     IPV6_DST,
-    IPV6_SRC,
     RPL,
     TRK,
     TUN_DST,
@@ -48,12 +43,11 @@ from controller.flow import (
     learn,
     load,
     match,
-    move,
     output,
     resubmit,
     set_field,
 )
-from controller.inside import interfaces, networks, outside, to_the_door
+from controller.inside import ETHERNET, addressed, echoed, interfaces, networks, outside, to_the_door
 from controller.outside import entering, exits, gateway_host, speaks_as, whether_yielded, zone
 from controller.pipeline import (
     CLAIMED_MAC,
@@ -88,11 +82,8 @@ from controller.pipeline import (
 )
 from controller.qos import EGRESS, INGRESS, ONE, meters, of_gateway, passing
 
-HOPS = 64
-ECHO = {4: (ICMP, ICMP_TYPE, 8, 0, IPV4_SRC, IPV4_DST), 6: (ICMPV6, ICMPV6_TYPE, 128, 129, IPV6_SRC, IPV6_DST)}
 GENERATIONS = 256
 NEWER = 3  # generations behind its own by which a gateway knows a successor
-ETHERNET = 14  # bytes of a frame before its packet
 AGAIN = 10  # seconds from one announcement of a gateway to the next: who missed one hears another
 
 
@@ -170,13 +161,9 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Pings of its own addresses: the answer goes back to where the question came from."""
     way = outside(net, row.router_id)
     for address, _ in way.addresses:
-        protocol, kind, request, reply, source, target = ECHO[6 if ":" in address else 4]
-        back = (move(source, target), set_field(source, address), load(IP_TTL, HOPS), move(ETH_SRC, PEER_MAC),
-                move(ETH_DST, ETH_SRC), move(PEER_MAC, ETH_DST), resubmit(L2))
-        asked = (ROUTER == way.router) + (target == address)
-        yield flow(ROUTE, OVERRIDE + 2, match(protocol, kind == request, asked), set_field(kind, reply), *back)
-        if ":" in address:  # (of IPv4 it may be for who speaks under this address)
-            yield flow(ROUTE, OVERRIDE + 1, match(IPV6, asked), *to_the_door(here, NOT_SERVED))
+        ping, answer = echoed(address)
+        yield flow(ROUTE, OVERRIDE + 2, match(ping, ROUTER == way.router), *answer)
+        yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), ROUTER == way.router), *to_the_door(here, NOT_SERVED))
 
 
 @derives("router_gateway", at=its_host)
