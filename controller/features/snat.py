@@ -163,7 +163,8 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     for address, _ in way.addresses:
         ping, answer = echoed(address)
         yield flow(ROUTE, OVERRIDE + 2, match(ping, ROUTER == way.router), *answer)
-        yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), ROUTER == way.router), *to_the_door(here, NOT_SERVED))
+        if ":" in address:  # (of IPv4 it may be for who speaks under this address)
+            yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), ROUTER == way.router), *to_the_door(here, NOT_SERVED))
 
 
 @derives("router_gateway", at=its_host)
