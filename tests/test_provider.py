@@ -118,7 +118,7 @@ def test_guests_reach_each_other_by_the_wire_not_by_a_tunnel(wire: Wire) -> None
 def test_a_question_on_the_wire_is_answered_once_and_by_its_owners_host(wire: Wire) -> None:
     def answers(frames: list[bytes]) -> list[tuple[str, str]]:
         heard = [Ether(frame) for frame in frames]
-        return [(p[ARP].psrc, p[ARP].hwsrc) for p in heard if ARP in p and p[ARP].op == 2] + [
+        return [(p[ARP].psrc, p[ARP].hwsrc) for p in heard if ARP in p and (p[ARP].op, p[ARP].pdst) == (2, ROUTER)] + [
             (p[ICMPv6ND_NA].tgt, p.src) for p in heard if ICMPv6ND_NA in p and p[IPv6].dst == ROUTER6]
 
     asker, guests = wire.internet, (wire.near, wire.far)
@@ -155,8 +155,9 @@ def test_a_vlan_has_its_tag_on_the_wire_and_is_a_world_of_its_own(bed: Bed, wire
     near, far = (bed.guest(f"tagged-{host}", network, host) for host in HOSTS)
     outside = wire.internet
 
-    def heard_of(vlan: int, *questions: Any) -> list[Ether]:
-        with outside.hearing(lambda frame: Ether(frame).src == near.mac and IPv6 not in Ether(frame)) as heard:
+    def answers(vlan: int, *questions: Any) -> list[Ether]:
+        """To the machine out there alone: a guest just plugged is announced to everybody, too."""
+        with outside.hearing(lambda frame: (Ether(frame).src, Ether(frame).dst) == (near.mac, outside.mac)) as heard:
             outside.send([Ether(src=outside.mac, dst=near.mac) / Dot1Q(vlan=vlan) / question for question in questions])
         return [Ether(frame) for frame in heard]
 
@@ -165,10 +166,10 @@ def test_a_vlan_has_its_tag_on_the_wire_and_is_a_world_of_its_own(bed: Bed, wire
         stranger = next(each for each in ("192.0.2.77", "192.0.2.78", "192.0.2.79") if each not in (near.four, far.four))
         ping = IP(src=stranger, dst=near.four) / ICMP(id=7) / Raw(MARK)
         bed.cloud.exec(near.name, "ip", "neigh", "replace", stranger, "lladdr", outside.mac, "dev", "eth0")
-        asked, answered = heard_of(100, ARP(op=1, hwsrc=outside.mac, psrc=stranger, pdst=near.four), ping)
+        asked, answered = answers(100, ARP(op=1, hwsrc=outside.mac, psrc=stranger, pdst=near.four), ping)
         assert (asked[Dot1Q].vlan, asked[ARP].hwsrc, asked[ARP].op) == (100, near.mac, 2)
         assert (answered[Dot1Q].vlan, answered[ICMP].type, answered[ICMP].id) == (100, 0, 7)
-        assert heard_of(101, ping) == [] and heard_of(0, ping) == []
+        assert answers(101, ping) == [] and answers(0, ping) == []
         routed(bed, network, far)
     finally:
         bed.remove(near, far)
