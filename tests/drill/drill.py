@@ -201,6 +201,8 @@ def batter(cloud: Cloud, asked: list[health.Probe], kills: int, chance: random.R
             continue
         strikes.append(last)
         open_ones.append(last)
+        if len(strikes) % 50 == 0:
+            print(f"{len(strikes)} of {kills} kills", flush=True)
         if chance.random() > UNHURRIED and len(strikes) < kills:
             time.sleep(chance.uniform(0, 0.5))
             continue
