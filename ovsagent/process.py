@@ -13,6 +13,7 @@ from typing import Any
 from ovsagent import bridges, door, links, mappings, report
 from ovsagent.answers.announcing import Announcer
 from ovsagent.answers.book import Book
+from ovsagent.answers.counts import counted
 from ovsagent.answers.desk import Desk
 from ovsagent.answers.listener import Listener
 from ovsagent.answers.routers import Routers
@@ -50,7 +51,7 @@ class Agent:
         # Beside the switch's own state: it lives as long, and no longer.
         self.book = Book(Path(settings["ovsdb"]).with_name("unryu-book.json"))
         self.desk = Desk(self.book, lambda: self.ovsdb.tables)
-        self.routers = Routers(self.book)
+        self.routers = Routers(self.book, lambda: counted(Path(settings["ovsdb"]).parent))
         self.announcer = Announcer(self.book, self.vswitchd.forget)
         self.listener = Listener(self.book, lambda: self.ovsdb.tables)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], self.tls, on_taken=self.admit)

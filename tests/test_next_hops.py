@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ovsagent.answers.counts import counted
 from tests.clouds import RunningCloud, eventually
 from tests.ovs import run
 from tests.test_routers import Guest, Scene, standing
@@ -41,6 +42,8 @@ def test_the_first_packet_waits_and_is_sent_on(scene: Scene, red: Guest) -> None
         assert guest.reaches(WEB, count=3)
     flows = scene.cloud.ofctl("h1", "dump-flows", "br-int") + scene.cloud.ofctl("h2", "dump-flows", "br-int")
     assert re.search("hard_timeout=60.*reg15=0xcb007101", flows), "written by the switch, from the answer"
+    used = [counted(scene.cloud.state / "hosts" / host) for host in ("h1", "h2")]
+    assert any(packets for each in used for (_, hop), packets in each.items() if hop == bytes([203, 0, 113, 1])), used
 
 
 def test_a_next_hop_that_is_silent(red: Guest) -> None:

@@ -33,14 +33,13 @@ from controller.flow import (
     set_field,
 )
 from controller.inside import ETHERNET, Interface, interface, interfaces, largest, outside, to_the_door
+from controller.outside import entering
 from controller.pipeline import (
     CLASSIFY,
     EXACT,
     EXIT,
     EXPIRED,
     FALLBACK,
-    FROM_OVERLAY,
-    FROM_WIRE,
     JOINED,
     KNOWN,
     L2,
@@ -83,10 +82,9 @@ def hosts_of_its_router(record: Any, net: Net) -> Iterable[str]:
 
 @derives("router_interface", at=hosts_of_its_router)
 def doorstep(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """What is addressed to it. (Back out of the port that it came from, too, which a switch never does of itself.)"""
+    """What is addressed to it."""
     if one := interface(net, row.id):
-        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac), load(ROUTER, one.router),
-                   load(FROM_OVERLAY, 0), load(FROM_WIRE, 0), load(MEASURED, 0), load(IN_PORT[0:16], 0), goto(ROUTE))
+        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac), *entering(one.router), goto(ROUTE))
 
 
 @derives("router_interface", at=hosts_of_its_router)

@@ -17,11 +17,13 @@ KNOWN = 1024            # that are asked again before the switch forgets them
 ASKS = 0.0, 1.0, 2.0    # seconds after which it is asked
 PATIENCE = 3.0          # and after which nobody waits any more (RFC 1122, 2.3.2.1)
 AGAIN = 25.0            # seconds; the switch forgets after 60, so one answer may be lost
-USED = 600.0            # seconds for which one is kept warm that a packet waited for
+LOOK = 120.0            # seconds from one look at what the switch counted to the next: nobody used what is as it was
+UNSEEN = -1
 SOLICITED = bytes.fromhex("ff0200000000000000000001ff")
 SOURCE_LINK_LAYER = 1
 
 Send = Callable[[bytes, int], None]
+Counts = Callable[[], dict[tuple[int, bytes], int]]
 
 
 class Hop(NamedTuple):
@@ -50,17 +52,19 @@ class Wait:
 class Warm:
     asker: Asker
     due: float
-    until: float
+    count: int = UNSEEN
 
 
 class NextHops:
-    def __init__(self, send: Send, give_up: Callable[[int, bytes], None]) -> None:
+    def __init__(self, send: Send, give_up: Callable[[int, bytes], None], counts: Counts) -> None:
+        """`give_up`: what a packet that waited in vain comes to; `counts`: how often the switch used each, as it knows them."""
         self.send = send
         self.give_up = give_up
-        """What a packet that waited in vain comes to."""
+        self.counts = counts
         self.waiting: dict[Hop, Wait] = {}
         self.warm: dict[Hop, Warm] = {}
         self.asked = 0
+        self.looked = 0.0
 
     def want(self, hop: Hop, asker: Asker, frame: bytes, now: float, named: bool = False) -> None:
         """The frame is for whoever has that address. One that is `named`, as gateways are, waits however many others do: they
@@ -85,8 +89,8 @@ class NextHops:
     def answered(self, hop: Hop, mac: bytes, now: float) -> None:
         if wait := self.waiting.pop(hop, None):
             if len(self.warm) >= KNOWN:
-                del self.warm[min(self.warm, key=lambda known: self.warm[known].until)]
-            self.warm[hop] = Warm(wait.asker, now + AGAIN, now + USED)
+                del self.warm[next(iter(self.warm))]    # if it is in use, a packet of its will wait again
+            self.warm[hop] = Warm(wait.asker, now + AGAIN)
             for frame in wait.held:
                 self.send(mac + frame[6:], hop.network)
         elif known := self.warm.get(hop):
@@ -99,17 +103,25 @@ class NextHops:
                 del self.waiting[hop]
                 for frame in wait.held:
                     self.give_up(hop.network, frame)
-        for hop, known in list(self.warm.items()):
-            if now >= known.until:
-                del self.warm[hop]  # a packet may wait for it again, as for a new one
-            elif now >= known.due:
+        if self.warm and now >= self.looked + LOOK:
+            self.looked = now
+            self._forget_unused(self.counts())
+        for hop, known in self.warm.items():
+            if now >= known.due:
                 known.due = now + AGAIN / 5     # until it answers
                 self._question(hop, known.asker)
+
+    def _forget_unused(self, counts: dict[tuple[int, bytes], int]) -> None:
+        """A packet may wait for it again, as for a new one."""
+        for hop, known in list(self.warm.items()):
+            before, known.count = known.count, counts.get(hop, 0)
+            if known.count == before:
+                del self.warm[hop]
 
     def pause(self, now: float) -> float:
         """Seconds until something is due."""
         times = [wait.since + [*ASKS, PATIENCE][wait.asked] for wait in self.waiting.values()]
-        times += [min(known.due, known.until) for known in self.warm.values()]
+        times += [known.due for known in self.warm.values()]
         return max(0.0, min(times, default=now + 1) - now)
 
     def _ask(self, hop: Hop, wait: Wait, now: float) -> None:

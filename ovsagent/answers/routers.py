@@ -16,7 +16,7 @@ from ovsagent.answers.book import Book
 from ovsagent.answers.desk import MISWRITTEN
 from ovsagent.answers.device import LOOK, Device, Meter
 from ovsagent.answers.icmp import Error, echo, error, may_be_cut, pieces, recipient, sender, whole
-from ovsagent.answers.next_hops import Asker, Hop, NextHops, answers
+from ovsagent.answers.next_hops import Asker, Counts, Hop, NextHops, answers
 from ovsagent.answers.packet import IPV4, IPV6, ethernet, mac
 from ovsagent.bridges import ROUTERS
 
@@ -59,13 +59,14 @@ def _within(address: bytes, interface: Any) -> bool:
 
 
 class Routers:
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, counts: Counts = dict) -> None:
+        """`counts`: how often the switch used each next hop."""
         self.book = book
         self.device = Device(ROUTERS, LONGEST)
         self.meter = Meter(FLOOD, FLOOD_BURST, MUTED)
         self.spoken = Meter(RATE, BURST, 0)
         self.all_spoken = Meter(ALL, ALL_BURST, 0)
-        self.next_hops = NextHops(self.device.send, self._given_up)
+        self.next_hops = NextHops(self.device.send, self._given_up, counts)
         self.answered: dict[str, int] = {"errors": 0, "pieces": 0, "translated": 0}
         self.refused = 0
         self.translating = Meter(RATE, BURST, 0)

@@ -8,7 +8,7 @@ from controller.explain.describe import sample
 from controller.flow import text
 from controller.picture import Picture
 from controller.pipeline import TABLES
-from ovsagent.answers import routers
+from ovsagent.answers import counts, routers
 from tests.controller import routed
 from unryu.resource import nouns
 
@@ -25,10 +25,10 @@ table=joined, priority=130,reg0=0x7/0x7fff,reg12=0,reg13=0,reg14=0xffff,reg15=0x
     actions=load:0x9->NXM_NX_REG0[0..14],resubmit(,whose),load:0x7->NXM_NX_REG0[0..14]
 table=l2, priority=100,reg0=0x7/0x7fff,dl_dst=fa:16:3e:00:01:01
     actions=load:0x3->NXM_NX_REG6[0..15],load:0->NXM_NX_REG0[15],load:0->NXM_NX_REG0[21],load:0->NXM_NX_REG0[24],
-        load:0->NXM_OF_IN_PORT[],goto_table:route
+        load:0->NXM_NX_REG0[23],load:0->NXM_OF_IN_PORT[],goto_table:route
 table=l2, priority=100,reg0=0x9/0x7fff,dl_dst=fa:16:3e:00:01:02
     actions=load:0x3->NXM_NX_REG6[0..15],load:0->NXM_NX_REG0[15],load:0->NXM_NX_REG0[21],load:0->NXM_NX_REG0[24],
-        load:0->NXM_OF_IN_PORT[],goto_table:route
+        load:0->NXM_NX_REG0[23],load:0->NXM_OF_IN_PORT[],goto_table:route
 table=route, priority=201,ip,reg6=0x3/0xffff,nw_dst=10.0.0.1
     actions=load:0x3->NXM_OF_ETH_DST[32..47],push_vlan:0x8100,move:NXM_NX_REG0[0..11]->NXM_OF_VLAN_TCI[0..11],
         move:NXM_NX_REG0[12..14]->NXM_OF_VLAN_TCI[13..15],output:4
@@ -131,6 +131,8 @@ def test_both_sides_of_the_door_say_the_same() -> None:
 
     for word in ("EXPIRED", "NO_ROUTE", "NOT_SERVED", "NEXT_HOP"):
         assert getattr(pipeline, word) == getattr(routers, word)
+    assert pipeline.NEXT_HOPS.number == counts.TABLE and pipeline.NETWORK.mask == counts.NUMBER << pipeline.NETWORK.first
+    assert {r.of.name for r in (pipeline.NETWORK, pipeline.ADDRESS)} == {f"reg{counts.NETWORK}", f"xxreg{counts.ADDRESS[0] // 4}"}
 
 
 def test_the_agent_knows_in_whose_name_it_speaks() -> None:

@@ -1,6 +1,7 @@
 """The routers' door: ICMP errors and pieces as other programs read them, and next hops that are asked for."""
 
 import struct
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,14 @@ def test_a_packet_waits_for_its_next_hop_and_is_sent_on(door: tuple[routers.Rout
             said.clear()
             desk.heard(reply, 9, float(now))
     assert 7 <= desk.next_hops.asked - 1 <= 9
-    for now in range(200, 800):
+    used = count(1)
+    desk.next_hops.counts = lambda: {(9, address4("203.0.113.1")): next(used)}
+    for now in range(200, 2000):
+        desk.next_hops.tick(float(now))
+        desk.heard(reply, 9, float(now))
+    assert desk.next_hops.warm, "for as long as it is used"
+    desk.next_hops.counts = lambda: {(9, address4("203.0.113.1")): 1000}
+    for now in range(2000, 2000 + 3 * int(next_hops.LOOK)):
         desk.next_hops.tick(float(now))
         desk.heard(reply, 9, float(now))
     assert not desk.next_hops.warm
