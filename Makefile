@@ -1,6 +1,8 @@
 # `make demo` and `make test` are the two to begin with; both set up what they need (README.md).
 .PHONY: setup demo test drill check up down bench lock clean
 PYTHON = .venv/bin/python
+# pytest keeps what it makes of the tests' sources, too.
+unexport PYTHONDONTWRITEBYTECODE
 # Two at a time, a file's tests one after the other; in alphabetical order, which begins with one of the longest.
 PYTEST = $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
