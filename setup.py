@@ -12,8 +12,8 @@ setup(
     package_data={"unryu": ["migrations/*.py", "migrations/*.mako", "migrations/versions/*.py"], "topology": ["plans/*.yaml"]},
     install_requires=[
         "alembic", "argon2-cffi", "click", "cryptography", "Flask", "gunicorn", "markdown-it-py", "msgpack", "netaddr",
-        "openstacksdk", "os-ken", "oslo.policy", "prometheus-client", "psycopg[binary]", "pydantic", "pydantic-settings",
-        "pyroute2", "python-openstackclient", "PyYAML", "rich", "SQLAlchemy", "structlog",
+        "openstacksdk", "os-ken", "oslo.policy", "prometheus-client", "psycopg[binary]", "pydantic",
+        "pyroute2", "python-openstackclient", "PyYAML", "rich", "SQLAlchemy",
     ],
     extras_require={
         "test": ["flit_core", "hypothesis", "mypy", "openapi-spec-validator", "pytest", "pytest-xdist", "ruff", "scapy",

@@ -19,7 +19,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
 from rich.console import Console
 from rich.table import Table as Columns
 
@@ -114,8 +113,7 @@ def one_more(controller: Controller, database: Database, number: int, hosts: int
 def measure(size: tuple[int, int, int], listen: tuple[str, int], come: Callable[[int], Any], lasting: bool) -> Values:
     """`lasting`: the switches keep their flows, and come again by themselves."""
     load_features()
-    logging.disable(logging.WARNING)  # of switches that come and go by the thousand
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.ERROR)  # of switches that come and go by the thousand
     hosts, networks, ports = size
     with tempfile.TemporaryDirectory(prefix="unryu-bench-") as folder:
         url = f"sqlite:///{folder}/unryu.db"

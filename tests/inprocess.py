@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from werkzeug.test import Client
 
 from controller.api import application
@@ -49,6 +50,11 @@ def fresh_database(folder: Path) -> Database:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(_migrated(), folder / "unryu.db")
     return Database(f"sqlite:///{folder}/unryu.db")
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What was logged, each line with its facts."""
+    return [{"event": record.getMessage(), **vars(record).get("facts", {})} for record in caplog.records]
 
 
 class Api:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from prometheus_client import REGISTRY
 
 import controller.pusher
@@ -19,7 +18,7 @@ from controller.hosts import Report, VifReport, take_report
 from controller.loop import Loop
 from tests.clouds import eventually
 from tests.controller.switched import DPIDS, HOSTS, Cloud
-from tests.inprocess import fresh_database
+from tests.inprocess import fresh_database, said
 from tests.ovs import OvsHost
 
 BRIDGE = "h1-br-int"
@@ -90,34 +89,34 @@ def mended(kind: str) -> float:
 
 
 @pytest.mark.system
-def test_what_somebody_did_is_undone_and_said(ovs: tuple[OvsHost, str], tmp_path: Path) -> None:
+def test_what_somebody_did_is_undone_and_said(ovs: tuple[OvsHost, str], tmp_path: Path,
+                                              caplog: pytest.LogCaptureFixture) -> None:
     keep = kept_cookies(["0xad00000000000000/0xff00000000000000"], catalogue)
-    with structlog.testing.capture_logs() as said:
-        cloud = Watched(tmp_path / "c", ovs, look_again=1.0, keep=keep)
-        try:
-            before = {kind: mended(kind) for kind in ("missing", "changed", "stranger")}
-            host, number = cloud.ovs, len(cloud.flows("table=0,"))
-            # Three kinds of hand: one that deletes, one that changes under our own cookie, one that adds.
-            host.ofctl("del-flows", BRIDGE, "--strict", "table=0,priority=0")
-            host.ofctl("mod-flows", BRIDGE, "--strict", "table=0,priority=10,vlan_tci=0x0000/0x1fff,actions=NORMAL")
-            host.ofctl("add-flow", BRIDGE, "cookie=0x1234,table=0,priority=7,arp,actions=NORMAL")
-            host.ofctl("add-flow", BRIDGE, "cookie=0xad00000000000001,table=0,priority=8,arp,actions=NORMAL")
-            assert eventually(lambda: {kind: mended(kind) - before[kind] for kind in before} == {
-                "missing": 1, "changed": 1, "stranger": 1}), [mended(kind) for kind in before]
-            assert eventually(lambda: len(cloud.flows("table=0,")) == number + 1)
-            assert ["cookie=0xad00000000000001" in line for line in cloud.flows("NORMAL")] == [True]
-            cloud.settle()
-            lines = {line["event"].partition(":")[0]: line for line in said if "owners" in line}
-            lacks, changed, strange = (lines[f"a switch {what}"] for what in (
-                "lacks a flow", "holds a flow that somebody changed", "holds a flow that nobody wants"))
-            assert lacks["flow"] == "table=classify, priority=0 actions=drop" and lacks["bridge"] == "br-int"
-            assert lacks["owners"][0].startswith("tunnels.misses of ")
-            assert changed["held"].endswith("actions=NORMAL") and changed["flow"].endswith("actions=drop")
-            assert strange["flow"] == "table=classify, priority=7,arp actions=NORMAL" and strange["owners"] == []
-            assert int(strange["cookie"], 16) == 0x1234
-        finally:
-            cloud.close()
-            ovs[0].ofctl("del-flows", BRIDGE)
+    cloud = Watched(tmp_path / "c", ovs, look_again=1.0, keep=keep)
+    try:
+        before = {kind: mended(kind) for kind in ("missing", "changed", "stranger")}
+        host, number = cloud.ovs, len(cloud.flows("table=0,"))
+        # Three kinds of hand: one that deletes, one that changes under our own cookie, one that adds.
+        host.ofctl("del-flows", BRIDGE, "--strict", "table=0,priority=0")
+        host.ofctl("mod-flows", BRIDGE, "--strict", "table=0,priority=10,vlan_tci=0x0000/0x1fff,actions=NORMAL")
+        host.ofctl("add-flow", BRIDGE, "cookie=0x1234,table=0,priority=7,arp,actions=NORMAL")
+        host.ofctl("add-flow", BRIDGE, "cookie=0xad00000000000001,table=0,priority=8,arp,actions=NORMAL")
+        assert eventually(lambda: {kind: mended(kind) - before[kind] for kind in before} == {
+            "missing": 1, "changed": 1, "stranger": 1}), [mended(kind) for kind in before]
+        assert eventually(lambda: len(cloud.flows("table=0,")) == number + 1)
+        assert ["cookie=0xad00000000000001" in line for line in cloud.flows("NORMAL")] == [True]
+        cloud.settle()
+        lines = {line["event"].partition(":")[0]: line for line in said(caplog) if "owners" in line}
+        lacks, changed, strange = (lines[f"a switch {what}"] for what in (
+            "lacks a flow", "holds a flow that somebody changed", "holds a flow that nobody wants"))
+        assert lacks["flow"] == "table=classify, priority=0 actions=drop" and lacks["bridge"] == "br-int"
+        assert lacks["owners"][0].startswith("tunnels.misses of ")
+        assert changed["held"].endswith("actions=NORMAL") and changed["flow"].endswith("actions=drop")
+        assert strange["flow"] == "table=classify, priority=7,arp actions=NORMAL" and strange["owners"] == []
+        assert int(strange["cookie"], 16) == 0x1234
+    finally:
+        cloud.close()
+        ovs[0].ofctl("del-flows", BRIDGE)
 
 
 @pytest.mark.system
@@ -158,7 +157,7 @@ def test_no_flow_in_flight_is_taken_for_drift(ovs: tuple[OvsHost, str], tmp_path
         cloud.close()
 
 
-def test_a_fault_of_a_feature_is_said_once_until_it_is_another(tmp_path: Path) -> None:
+def test_a_fault_of_a_feature_is_said_once_until_it_is_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     database = fresh_database(tmp_path)
 
     def fail(agent: Any, net: Any, here: Any) -> Iterator[Any]:
@@ -169,12 +168,11 @@ def test_a_fault_of_a_feature_is_said_once_until_it_is_another(tmp_path: Path) -
         take_report(database, host, Report(host=host, tunnel_ip=tunnel_ip, vifs={}, datapaths={}, ofports={}))
 
     report("h1", "198.18.0.1")
-    with structlog.testing.capture_logs() as said:
-        loop = Loop(database, [Feature("bad.one", "agent", itself, fail)])
-        loop.load()
-        for host, tunnel_ip in (("h2", "198.18.0.2"), ("h1", "198.18.0.9"), ("h1", "198.18.0.9")):
-            report(host, tunnel_ip)
-            loop.look()
+    loop = Loop(database, [Feature("bad.one", "agent", itself, fail)])
+    loop.load()
+    for host, tunnel_ip in (("h2", "198.18.0.2"), ("h1", "198.18.0.9"), ("h1", "198.18.0.9")):
+        report(host, tunnel_ip)
+        loop.look()
     loop.feed.close()
-    assert [line["error"] for line in said if "a feature failed" in line["event"]] == [
+    assert [line["error"] for line in said(caplog) if "a feature failed" in line["event"]] == [
         f"RuntimeError('198.18.0.{last}')" for last in (1, 2, 9)]
