@@ -46,7 +46,7 @@ def serve() -> None:
     from controller.overview import switches as switches_of
 
     load_features()
-    settings = ControllerSettings()
+    settings = ControllerSettings.read()
     try:
         keep = kept_cookies(settings.keep_cookies, catalogue)
     except ValueError as error:
@@ -68,6 +68,7 @@ def serve() -> None:
     switches.start()
     call(database, identity, address(settings.openflow)[1])
     loop.load()
+    switches.ask_again()
     door = Door(address(settings.listen), identity, database, lambda: switches_of(loop), lambda: loop.ready, loop.confirmed,
                 folder, address(settings.openflow)[1])
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -45,7 +45,7 @@ DIALECT = Dialect(prefix=PREFIX, update="PATCH", fault=fault, links=links, alias
 
 
 def application(database: Database, tokens: Tokens) -> Any:
-    settings = IdentitySettings()
+    settings = IdentitySettings.read()
     api = Api("identity", DIALECT, database, tokens)
     catalog = Catalog(settings)
     keys = Keys(keys_folder())

@@ -20,7 +20,7 @@ def bootstrap() -> None:
     """In one transaction, once: what an operator changes or removes later stays so."""
     keys = Keys(keys_folder())
     if not keys.exist():
-        keys.rotate(IdentitySettings().token_lifetime)
+        keys.rotate(IdentitySettings.read().token_lifetime)
     database = Database()
     try:
         with database.transaction() as tx:

@@ -14,7 +14,7 @@ def rotate_keys() -> None:
     from identity.settings import IdentitySettings
     from identity.tokens import Keys, keys_folder
 
-    count = Keys(keys_folder()).rotate(IdentitySettings().token_lifetime)
+    count = Keys(keys_folder()).rotate(IdentitySettings.read().token_lifetime)
     click.echo(f"A new key seals tokens from now on; {count - 1} older {'opens' if count == 2 else 'open'} those before.")
 
 

@@ -84,7 +84,7 @@ def renew() -> None:
     from unryu.files import write_private
     from unryu.tls import authority
 
-    settings = AgentSettings()
+    settings = AgentSettings.read()
     folder = settings.tls if settings.tls != Path() else state_dir() / "secrets" / "tls"
     mine, ours = folder / "host.pem", authority.certificate(folder, authority.SERVICES)
     key, request = authority.request()

@@ -2,19 +2,23 @@
 
 A room declares what it needs, and `unryu config show` lists every declaration:
 
-    class Database(Settings):
+    class DatabaseSettings(Settings):
         section: ClassVar[str] = "database"
         url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the state folder")
+
+    DatabaseSettings.read().url
 
 The environment wins over the file: `UNRYU_DATABASE_URL` over `[database] url = …`.
 """
 
+import json
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, get_origin
 
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel
 
 DEFAULT_STATE = "/var/lib/unryu"
 
@@ -26,34 +30,31 @@ def state_dir() -> Path:
     return Path(os.environ.get("UNRYU_STATE") or DEFAULT_STATE)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel, validate_default=True):
     section: ClassVar[str]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        cls.model_config = SettingsConfigDict(
-            **{**cls.model_config, "env_prefix": f"UNRYU_{cls.section.upper()}_", "extra": "ignore"}
-        )
         sections[cls.section] = cls
 
     @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _File(settings_cls)
-
-
-class _File(PydanticBaseSettingsSource):
-    """One table of `unryu.toml`."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise AssertionError("unused: __call__ answers for the whole section")
-
-    def __call__(self) -> dict[str, Any]:
+    def read(cls) -> Self:
+        """What holds in this process, of this cloud."""
         path = state_dir() / "unryu.toml"
-        if not path.exists():
-            return {}
-        return tomllib.loads(path.read_text()).get(self.settings_cls.section, {})  # type: ignore[attr-defined]
+        written = tomllib.loads(path.read_text()).get(cls.section, {}) if path.exists() else {}
+        return cls.model_validate({**written, **dict(cls._environment())})
+
+    @classmethod
+    def _environment(cls) -> Iterator[tuple[str, Any]]:
+        for name, field in cls.model_fields.items():
+            said = os.environ.get(f"UNRYU_{cls.section}_{name}".upper())
+            if said is not None:
+                yield name, _json(said) if get_origin(field.annotation) in (list, dict) else said
+
+
+def _json(text: str) -> Any:
+    """Lists and maps are said as JSON; what is none, its field will not take."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -45,7 +45,7 @@ def load_nouns() -> None:
 def api_application(database: Database) -> "Rooms":
     """All rooms' APIs as one WSGI application, by path; identity is asked without a socket where it is one of them."""
     rooms = Rooms(database)
-    settings = ApiSettings()
+    settings = ApiSettings.read()
     tokens = Tokens(ask_over_http(settings.identity, settings.authority) if settings.identity else ask_in_process(rooms))
     for point in entry_points(group="unryu.apis"):
         rooms.add(point.name, point.load()(database, tokens))
@@ -154,7 +154,7 @@ def serve_api() -> None:
     load_nouns()
     for point in entry_points(group="unryu.apis"):
         point.load()
-    settings = ApiSettings()
+    settings = ApiSettings.read()
 
     class Server(BaseApplication):
         def load_config(self) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from unryu.resource import Resource, nouns
 
@@ -51,8 +51,8 @@ def insert(table: sa.Table) -> sa.Insert:
 @cache
 def insert_unless_there(table: sa.Table, dialect: str) -> sa.Insert:
     """The count of rows says whether it was: an error would cost a savepoint around each try."""
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    return insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    of = import_module(f"sqlalchemy.dialects.{dialect}")  # the one that is in use: both take as long to import as all of ours
+    return of.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 @cache

@@ -61,6 +61,10 @@ class Switches:
         self._thread.start()
         self.gate.start()
 
+    def ask_again(self) -> None:
+        """Whom we hold may be known by now."""
+        self._ring()
+
     def stop(self) -> None:
         self.gate.stop()
         self._stopping = True
@@ -93,6 +97,8 @@ class Switches:
                             self._serve(key.data, events)
                 while self._passed:
                     self._welcome(*self._passed.popleft())
+                for connection in [one for one in self._held if not one.closing]:
+                    self._introduced(connection)
                 closing = False
                 while self._woken:
                     connection = self._woken.popleft()
@@ -195,8 +201,6 @@ class Switches:
 
     def _look(self, now: float, late: bool) -> None:
         """Who is to be asked for a sign of life, and who has shown none."""
-        for connection in [one for one in self._held if not one.closing]:
-            self._introduced(connection)
         hosts: dict[int, list[Connection]] = defaultdict(list)
         for connection in list(self._connections):
             if late:

@@ -40,7 +40,7 @@ class DatabaseSettings(Settings):
 class Database:
     def __init__(self, url: str = "", idle: float = IDLE, limited: bool = True) -> None:
         """`limited`: no statement is waited for for ever. (One that shapes the schema may take its time.)"""
-        url = url or DatabaseSettings().url or f"sqlite:///{state_dir()}/unryu.db"
+        url = url or DatabaseSettings.read().url or f"sqlite:///{state_dir()}/unryu.db"
         if url.startswith("postgresql://"):
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         self.url = sa.make_url(url)

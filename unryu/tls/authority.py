@@ -34,7 +34,7 @@ class TlsSettings(Settings):
 
 def home() -> Path:
     """The folder of this cloud, or of this machine's part of it."""
-    return Path(TlsSettings().folder or state_dir() / "secrets" / "tls")
+    return Path(TlsSettings.read().folder or state_dir() / "secrets" / "tls")
 
 
 def certificate(folder: Path, authority: str) -> Path:
@@ -117,7 +117,7 @@ class Authority:
 
     def _issue(self, key: ec.EllipticCurvePublicKey, name: str) -> str:
         title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-        made = _builder(title, self.certificate.subject, key, TlsSettings().lifetime).add_extension(
+        made = _builder(title, self.certificate.subject, key, TlsSettings.read().lifetime).add_extension(
             x509.BasicConstraints(ca=False, path_length=None), critical=True).add_extension(
             x509.SubjectAlternativeName([x509.UniformResourceIdentifier(tls.SCHEME + name)]), critical=False).add_extension(
             # Both: an agent is asked at its door, and reports; a controller serves switches, and brings books.
