@@ -196,8 +196,9 @@ class Resource:
     default_if: ClassVar[str | None] = None
     """A boolean attribute of the one that every project has from the start; `Tx.default` makes it when it is first needed."""
 
-    if typing.TYPE_CHECKING:
-        def __init__(self, **values: Any) -> None: ...
+    _plain: ClassVar[dict[str, Any]]
+    _fresh: ClassVar[dict[str, Any]]
+    """Defaults: those that all records share, and those of which each has its own."""
 
     id: str = field("", post=False, length=64)
     project_id: str | None = field(None, admin=True, length=64)
@@ -230,14 +231,11 @@ class Resource:
         cls.fields = {name: f for name, f in attributes.items() if not f.passing}
         cls.passing = {name: f for name, f in attributes.items() if f.passing}
         cls.actions = {name: value for name, value in vars(cls).items() if isinstance(value, Action)}
-        for name in [*_shared(()), *attributes]:
-            f = attributes.get(name, Field(default=None))
-            if isinstance(f.default, list | dict):  # each record its own
-                setattr(cls, name, dataclasses.field(default_factory=f.default.copy, repr=not f.secret))
-            else:
-                setattr(cls, name, dataclasses.field(default=f.default, repr=not f.secret))
-            cls.__annotations__.setdefault(name, Any)
-        dataclasses.dataclass(frozen=True, kw_only=True, eq=True)(cls)
+        defaults = {name: attributes[name].default if name in attributes else None for name in (*_shared(()), *attributes)}
+        cls._fresh = {name: default for name, default in defaults.items() if isinstance(default, list | dict)}
+        cls._plain = {name: default for name, default in defaults.items() if name not in cls._fresh}
+        for name, default in defaults.items():
+            setattr(cls, name, default)
         cls.table = sa.Table(
             kind, metadata, *(f.column() for f in cls.fields.values()),
             *(sa.UniqueConstraint(*columns) for columns in (*cls.unique_together, cls.identity) if columns),
@@ -245,6 +243,26 @@ class Resource:
             *([sa.Index(None, "project_id", "id")] if "project_id" in cls.fields else ()),
         )
         nouns[kind] = cls
+
+    # A frozen dataclass would be the same; to make two dozen of them, with their code as text, took as long as their tables.
+
+    def __init__(self, **values: Any) -> None:
+        made = self._plain | {name: default.copy() for name, default in self._fresh.items()} | values
+        if len(made) > len(self._plain) + len(self._fresh):
+            unknown = sorted(made.keys() - self._plain.keys() - self._fresh.keys())
+            raise TypeError(f"a {self.kind} has no {', '.join(unknown)}")
+        self.__dict__.update(made)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} of a record is not changed: `replace` makes another record")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(
+            getattr(self, name) == getattr(other, name) for name in (*self.fields, *self.passing))
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name, f in (self.fields | self.passing).items() if not f.secret)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:

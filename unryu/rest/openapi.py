@@ -51,9 +51,7 @@ def serve(api: "Api", title: str) -> None:
 
 def sentence(noun: type[Resource]) -> str:
     """What a noun is: the first line of its own words, else of its file's."""
-    own = noun.__doc__ or ""
-    if own.startswith(f"{noun.__name__}("):  # what a dataclass says of itself
-        own = sys.modules[noun.__module__].__doc__ or ""
+    own = noun.__doc__ or sys.modules[noun.__module__].__doc__ or ""
     return own.strip().partition("\n")[0]
 
 
