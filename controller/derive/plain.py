@@ -32,7 +32,11 @@ def _entry(feature: Feature, wanted: Flow | Meter | Answer) -> Entry:
 def claims_of(feature: Feature, derived: Iterable[Flow | Meter | Answer], before: tuple[Any, ...] = ()) -> tuple[Any, ...]:
     """`before`: what it gave the last time. Most of that is the same again, and so is its cookie."""
     held = dict(zip(before[::2], before[1::2], strict=True))
-    entries = [entry if (entry := held.get(wanted.key)) and entry[1] == wanted else _entry(feature, wanted) for wanted in derived]
-    if len({wanted[:4] for _, wanted in entries}) < len(entries):
+    claims: list[Any] = []
+    for wanted in derived:
+        key = wanted.key
+        entry = held.get(key)
+        claims += key, entry if entry and entry[1] == wanted else _entry(feature, wanted)
+    if len({entry[1][:4] for entry in claims[1::2]}) < len(claims) // 2:
         raise ValueError(f"{feature.name} claims one (table, priority, match) twice")
-    return tuple(each for entry in entries for each in (entry[1].key, entry))
+    return tuple(claims)

@@ -72,11 +72,14 @@ class Standing:
 
     def _stake(self, spot: Spot, unit: Unit, entry: Entry, mine: bool) -> None:
         host, bridge, key = spot
-        standing = self.wanted[host][bridge].get(key)
+        flows = self.wanted[host][bridge]
+        standing = flows.get(key)
         claims = self.contested.get(spot)
         if claims is None:
             if standing is None or mine:
-                self._stand(spot, entry)
+                if self._before is not None:
+                    self._before.setdefault(spot, standing)
+                flows[key] = entry
                 return
             claims = self.contested[spot] = {self._owner(host, key, standing, unit): standing}
         claims[unit] = entry

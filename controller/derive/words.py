@@ -9,7 +9,7 @@ from controller.flow.words import LEARNED, feature_number
 from controller.picture import Picture, question
 
 if TYPE_CHECKING:
-    from controller.derive.engine import Engine
+    from controller.derive.cells import Cells
 
 BOOK = "book"
 """Where answers stand, as flows stand on a bridge."""
@@ -94,41 +94,41 @@ def gathered(kind: str) -> Callable[[Callable[["Net", Any], Iterable[tuple[tuple
 
 
 class Net:
-    """The picture as a feature sees it: `get`, `where` and `values`. Without an engine nothing is noted or remembered."""
+    """The picture as a feature sees it: `get`, `where` and `values`. Without an engine's cells nothing is noted or remembered."""
 
-    def __init__(self, picture: Picture, engine: "Engine | None" = None) -> None:
+    def __init__(self, picture: Picture, cells: "Cells | None" = None) -> None:
         self._picture = picture
-        self._engine = engine
+        self._cells = cells
 
     def get(self, kind: str, id: str | None) -> Any:
-        if self._engine and id:
-            self._engine.note(("get", kind, id))
+        if self._cells and id:
+            self._cells.note(("get", kind, id))
         return self._picture.get(kind, id)
 
     def where(self, kind: str, **equal: Any) -> list[Any]:
-        if self._engine:
-            self._engine.note(("where", kind, *question(equal)))
+        if self._cells:
+            self._cells.note(("where", kind, *question(equal)))
         return self._picture.where(kind, **equal)
 
     def values(self, kind: str, *wanted: str, **equal: Any) -> frozenset[Any]:
         """What stands there, each once: felt only when there is another value, or one no more. So who asks which hosts
         have a port of the network is left alone by one more port on a host that has some."""
-        if self._engine:
-            self._engine.note(("values", kind, *question(equal), wanted))
+        if self._cells:
+            self._cells.note(("values", kind, *question(equal), wanted))
         return self._picture.values(kind, *wanted, **equal)
 
     def all(self, kind: str) -> Iterable[Any]:
         """Every record: only for kinds of which there are few, since any change of any of them is felt."""
-        if self._engine:
-            self._engine.note(("all", kind))
+        if self._cells:
+            self._cells.note(("all", kind))
         return self._picture.all(kind)
 
     def recall(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        return self._engine.recall(function, arguments) if self._engine else function(self, *arguments)
+        return self._cells.recall(function, arguments) if self._cells else function(self, *arguments)
 
     def gather(self, question: Gathered, key: tuple[Any, ...]) -> frozenset[Any]:
-        if self._engine:
-            return self._engine.gather(question, key)
+        if self._cells:
+            return self._cells.gather(question, key)
         return frozenset(value for record in self._picture.all(question.kind)
                          for under, value in question.function(self, record) if under == key)
 

@@ -152,14 +152,17 @@ def hosts_of_rule(rule: Any, net: Net) -> Iterable[str]:
 @derives("security_group_rule", at=hosts_of_rule)
 def admission(rule: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What a rule lets pass: once for each policy here that it is in, and each policy that a group it names is in."""
+    by_state: dict[bool, list[Terms]] = {}  # of a group in many policies, the same for each
     for policy in here.ask(policies_with, rule.security_group_id):
-        asked = [form for prefix in prefixes(rule, net) for form in forms(rule, prefix, stateless(net, policy))]
+        judged = stateless(net, policy)
+        if judged not in by_state:
+            by_state[judged] = [one(form) for prefix in prefixes(rule, net) for form in forms(rule, prefix, judged)]
+        asked, whose = by_state[judged], POLICY == number(policy)
         if not rule.remote_group_id:
-            yield from (flow(RULES, EXACT, match(POLICY == number(policy), form), goto(COMMIT)) for form in asked)
+            yield from (flow(RULES, EXACT, match(whose, form), goto(COMMIT)) for form in asked)
             continue
         for peer in members(net, rule.remote_group_id):
-            yield from (flow(MEMBERS, EXACT, match(POLICY == number(policy), PEER_POLICY == number(peer), form), goto(COMMIT))
-                        for form in asked)
+            yield from (flow(MEMBERS, EXACT, match(whose, PEER_POLICY == number(peer), form), goto(COMMIT)) for form in asked)
 
 
 @derives("network", at=its_hosts)

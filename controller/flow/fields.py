@@ -117,19 +117,22 @@ class Field:
     def terms(self, value: int, mask: int) -> Terms:
         return _terms(self, value, mask)
 
+    def encoded(self, value: int, mask: int) -> Terms:
+        size = self.size
+        if mask == self.full:
+            encoded = (self.oxm << 8 * size | value).to_bytes(4 + size, "big")
+        elif mask:
+            value &= mask  # a bit outside the mask would be refused by the switch
+            encoded = (((self.oxm + size | 0x100) << 8 * size | value) << 8 * size | mask).to_bytes(4 + 2 * size, "big")
+        else:
+            return ()
+        return (Term(self.place, encoded, self, value, mask),)
+
 
 @lru_cache(maxsize=1 << 15)
 def _terms(field: Field, value: int, mask: int) -> Terms:
     """Of a thousand matches most terms are the same."""
-    size = field.size
-    if mask == field.full:
-        encoded = (field.oxm << 8 * size | value).to_bytes(4 + size, "big")
-    elif mask:
-        value &= mask  # a bit outside the mask would be refused by the switch
-        encoded = (((field.oxm + size | 0x100) << 8 * size | value) << 8 * size | mask).to_bytes(4 + 2 * size, "big")
-    else:
-        return ()
-    return (Term(field.place, encoded, field, value, mask),)
+    return field.encoded(value, mask)
 
 
 class VlanTci(Field):
@@ -137,7 +140,7 @@ class VlanTci(Field):
 
     __hash__ = object.__hash__
 
-    def terms(self, value: int, mask: int) -> Terms:
+    def encoded(self, value: int, mask: int) -> Terms:
         value &= mask
         priority = mask >> 13
         if not value and mask == 0xFFFF:
@@ -156,7 +159,7 @@ class Wide(Field):
 
     __hash__ = object.__hash__
 
-    def terms(self, value: int, mask: int) -> Terms:
+    def encoded(self, value: int, mask: int) -> Terms:
         shifts = range(self.bits - 32, -1, -32)
         return sum((part.terms(value >> shift & part.full, mask >> shift & part.full)
                     for part, shift in zip(self.parts, shifts, strict=True)), ())
