@@ -1,12 +1,15 @@
 """Types of networks: what carries a network between hosts, under which number there, and what that leaves of a packet."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import sqlalchemy as sa
+from pydantic import AfterValidator
+from pydantic import Field as Setting
 
 from controller.allocate import free_number, this_number
-from unryu.errors import BadRequest, Conflict
-from unryu.resource import nouns
+from unryu.config import Settings
+from unryu.errors import BadRequest, Conflict, Unavailable
+from unryu.resource import UNSET, nouns
 
 if TYPE_CHECKING:
     from unryu.db import Tx
@@ -33,6 +36,46 @@ TYPES = {
 TUNNELS = tuple(name for name, of in TYPES.items() if of.overhead)
 LARGEST_MTU = 65535
 UNDERLAY_MTU = 1500  # of a plain Ethernet: what a network's own is reckoned from where nobody says one
+
+
+class Segments(NamedTuple):
+    """Some of a type, and of a wire: what networks get that nobody says more of."""
+
+    network_type: str
+    physical: str | None
+    ids: range
+
+
+def segments(text: str) -> Segments:
+    """As an operator writes it: `geneve`, `vxlan:1000:1999`, `vlan:physical1`, `vlan:physical1:100:199`."""
+    name, *words = text.split(":")
+    if name not in TYPES or name == "flat":  # all of a flat one is one segment: the first tenant's
+        raise ValueError(f"{text!r} begins with no type of tenants' networks: vxlan, geneve, gre, vlan or local")
+    of, physical = TYPES[name], None
+    if of.wired:
+        physical, *words = words or [""]
+        if not physical:
+            raise ValueError(f"{text!r} names no physical network, such as vlan:physical1")
+    if not words:
+        return Segments(name, physical, of.ids)
+    low, high = (int(word) if word.isdecimal() else -1 for word in (*words, "")[:2])
+    if len(words) != 2 or not of.ids.start <= low <= high < of.ids.stop:
+        raise ValueError(f"{text!r} does not end in two numbers of segments, the lower first" + (
+            f", from {of.ids.start} to {of.ids.stop - 1}" if of.ids else f": {name} has none"))
+    return Segments(name, physical, range(low, high + 1))
+
+
+def each_parsed(texts: list[str]) -> list[str]:
+    for text in texts:
+        segments(text)
+    return texts
+
+
+class NetworkSettings(Settings):
+    section: ClassVar[str] = "network"
+    tenant_types: Annotated[list[str], AfterValidator(each_parsed)] = Setting(
+        ["vxlan"], min_length=1, description="where networks lie of which nobody says it; of several, the first that has room: "
+        "vxlan, geneve, gre, local, vlan:physical1, or a range of one, vlan:physical1:100:199")
 
 
 def wired(network: Any) -> bool:
@@ -64,6 +107,10 @@ def _least_underlay(tx: "Tx") -> int | None:
 
 def segment(tx: "Tx", network: Any) -> dict[str, Any]:
     """Where a new network lies: its attributes, those that were left out chosen; a 400 or 409 for what cannot be."""
+    if network.network_type is UNSET:
+        if network.physical_network is not None or network.segmentation_id is not None:
+            raise _invalid("network_type required")
+        return _of_tenants(tx, network)
     of, physical = TYPES[network.network_type], network.physical_network
     if physical is not None and not of.wired:
         raise _invalid(f"provider:physical_network specified for {network.network_type} network")
@@ -90,6 +137,20 @@ def segment(tx: "Tx", network: Any) -> dict[str, Any]:
             if each in (physical, known[-1]):
                 raise
     raise AssertionError("the last one was either free or not")
+
+
+def _of_tenants(tx: "Tx", network: Any) -> dict[str, Any]:
+    """Where the operator lets networks lie of which nobody says it. (That hosts have the wire is his business.)"""
+    for name, physical, ids in map(segments, NetworkSettings.read().tenant_types):
+        place = {"network_type": name, "physical_network": physical}
+        if not ids:
+            return place
+        try:
+            number = tx.allocate(pool(name, physical), network.id, free_number(ids, "segment"))
+        except Conflict:
+            continue
+        return {**place, "segmentation_id": int(number)}
+    raise Unavailable("Unable to create the network. No tenant network is available for allocation.", "NoNetworkAvailable")
 
 
 def _number(tx: "Tx", network: Any, physical: str | None) -> int:

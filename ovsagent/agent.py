@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from ovsagent.mappings import checked
 from unryu.config import Settings, state_dir
@@ -30,24 +30,7 @@ class AgentSettings(Settings):
 def serve() -> None:
     """Become the agent: a new program in this process, since the parts that read settings and find services would stay
     in memory on every host, a third of all it needs (docs/decisions/0003-plain-ovsdb.md)."""
-    try:
-        settings = AgentSettings.read()
-    except ValidationError as error:
-        print(f"The agent cannot start: {sentence(error)}", file=sys.stderr)
-        sys.exit(2)
+    settings = AgentSettings.read()
     if settings.tls == Path():
         settings.tls = state_dir() / "secrets" / "tls"
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ovsagent.process", settings.model_dump_json()])
-
-
-def sentence(error: ValidationError) -> str:
-    """What is wrong with the settings, and where they are said."""
-    wrong = {str(one["loc"][0]): one for one in error.errors(include_url=False)}
-    missing = [name for name, one in wrong.items() if one["type"] == "missing"]
-    parts = [f"{name} cannot be {one['input']!r} ({one['msg']})" for name, one in wrong.items() if name not in missing]
-    if any(one["type"] in ("list_type", "dict_type") for one in wrong.values()):
-        parts.append("lists and maps are said as JSON")
-    if missing:
-        parts.append(f"{', '.join(missing)} must be set")
-    names = ", ".join(f"UNRYU_AGENT_{name.upper()}" for name in wrong)
-    return f"{'; '.join(parts)}. Say it in [agent] of {state_dir() / 'unryu.toml'} or in the environment: {names}."

@@ -83,6 +83,19 @@ def test_config_show_lists_settings_where_they_are_declared() -> None:
     assert all(row["description"] for row in rows)
 
 
+@pytest.mark.parametrize(("setting", "value", "words"), [
+    ("UNRYU_NETWORK_TENANT_TYPES", '["token-ring"]', "begins with no type of tenants' networks"),
+    ("UNRYU_NETWORK_TENANT_TYPES", "vlan", "lists and maps are said as JSON"),
+    ("UNRYU_API_WORKERS", "0", "workers cannot be '0'"),
+])
+def test_a_service_with_wrong_settings_says_so_and_ends(setting: str, value: str, words: str, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(setting, value)
+    said = unryu("serve", "api", state=tmp_path)
+    assert said.returncode == 2 and "The api cannot start: " in said.stderr and words in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 def test_config_show_hides_passwords_and_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNRYU_DATABASE_URL", "postgresql://unryu:geheim@db/unryu")
     said = unryu("config", "show", "-o", "yaml").stdout
@@ -90,4 +103,4 @@ def test_config_show_hides_passwords_and_names_what_is_wrong(monkeypatch: pytest
     assert "postgresql://unryu:***@db/unryu" in said
     monkeypatch.setenv("UNRYU_API_WORKERS", "many")
     said = unryu("config", "show")
-    assert (said.returncode, "[api] workers" in said.stderr) == (1, True)
+    assert (said.returncode, "workers cannot be 'many'" in said.stderr) == (1, True)

@@ -101,11 +101,17 @@ def openstack(ctx: click.Context, words: tuple[str, ...]) -> None:
 @click.argument("name")
 def serve(name: str) -> None:
     """Run one service in the foreground until SIGTERM (what `unryu up` starts for you)."""
+    from unryu.config import WrongSettings
+
     gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
     service = _one("unryu.services", name).load()
     gc.freeze()
     gc.enable()
-    service()
+    try:
+        service()
+    except WrongSettings as error:
+        click.echo(f"The {name} cannot start: {error}", err=True)
+        sys.exit(2)
 
 
 @unryu.command()
@@ -179,16 +185,15 @@ def show(output: str) -> None:
 
 def _values(declared: type["Settings"]) -> dict[str, Any]:
     """What holds here; the defaults of a section that nobody has filled in on this machine, such as a far host's."""
-    from pydantic import ValidationError
     from pydantic_core import to_jsonable_python
+
+    from unryu.config import WrongSettings
 
     try:
         values = declared.read().model_dump(mode="json")
-    except ValidationError as error:
-        for fault in error.errors():
-            if fault["type"] != "missing":
-                where = ".".join(map(str, fault["loc"]))
-                raise click.ClickException(f"[{declared.section}] {where}: {fault['msg']}.") from None
+    except WrongSettings as error:
+        if not error.unsaid:
+            raise click.ClickException(str(error)) from None
         fields = declared.model_fields.items()
         values = {name: None if field.is_required() else field.get_default() for name, field in fields}
     # A database's URL may hold a password.

@@ -70,6 +70,7 @@ class Field:
     hidden: bool = False
     internal: bool = False
     passing: bool = False
+    chosen: bool = False
     unique: bool = False
     index: bool = False
     length: int = 255
@@ -130,8 +131,8 @@ def field(
     default: Any = UNSET, *, required: bool = False, post: bool = True, put: bool = False,
     wire: str = "", ref: str | None = None, own: bool = False, part: str = "", ondelete: str = "restrict",
     check: Callable[[Any], Any] | None = None, observed: bool = False, inert: bool = False, secret: bool = False,
-    admin: bool = False, hidden: bool = False, internal: bool = False, passing: bool = False, unique: bool = False,
-    index: bool = False, length: int = 255,
+    admin: bool = False, hidden: bool = False, internal: bool = False, passing: bool = False, chosen: bool = False,
+    unique: bool = False, index: bool = False, length: int = 255,
 ) -> Any:
     """Declare an attribute.
 
@@ -144,14 +145,14 @@ def field(
     one to keep or raises ValueError with a sentence. `observed`: a fact from below; never given by a person, bumps no
     revision number. `inert`: no flow depends on it, so a change of it wakes no derivation. `secret`: never in journal,
     log, fault or repr. `admin`: only an administrator may give it; `hidden`: only an administrator sees it;
-    `internal`: nobody does. `passing`: given for `before_create` or `before_update` to act on, and never stored. `length`
-    in characters.
+    `internal`: nobody does. `passing`: given for `before_create` or `before_update` to act on, and never stored.
+    `chosen`: where a body leaves it out, `before_create` finds UNSET, whatever the default, and chooses. `length` in characters.
     """
     return Field(
         default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, part=part,
         ondelete=ondelete, check=check,
         observed=observed, inert=inert, secret=secret, admin=admin, hidden=hidden, internal=internal,
-        passing=passing, unique=unique, index=index, length=length,
+        passing=passing, chosen=chosen, unique=unique, index=index, length=length,
     )
 
 

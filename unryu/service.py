@@ -18,7 +18,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from unryu import logs
 from unryu.auth import Tokens
-from unryu.config import Settings, state_dir
+from unryu.config import Settings, sections, state_dir
 from unryu.db import Database
 from unryu.errors import Unavailable
 from unryu.logs import log
@@ -154,6 +154,8 @@ def serve_api() -> None:
     load_nouns()
     for point in entry_points(group="unryu.apis"):
         point.load()
+    for declared in sections.values():
+        declared.read()  # what is wrong in any of them is said now, and not by the first call that asks
     settings = ApiSettings.read()
 
     class Server(BaseApplication):

@@ -39,7 +39,7 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
     mtu: int = field(0, put=True, check=possible_mtu)
     port_security_enabled: bool = field(True, put=True, inert=True)
     """Of its ports, unless they say otherwise."""
-    network_type: str = field("vxlan", wire="provider:network_type", admin=True, hidden=True, check=one_of(*TYPES))
+    network_type: str = field("vxlan", wire="provider:network_type", admin=True, hidden=True, check=one_of(*TYPES), chosen=True)
     physical_network: str | None = field(None, wire="provider:physical_network", admin=True, hidden=True, length=64)
     segmentation_id: int | None = field(None, wire="provider:segmentation_id", admin=True, hidden=True)
     qos_policy_id: str | None = field(put=True, ref="qos_policy", length=64)
@@ -55,7 +55,8 @@ class Network(Resource, kind="network", service="network", visible_if=("shared",
             self = self.replace(qos_policy_id=default[0].id if default else None)
         number = int(tx.allocate("network number", self.id, free_number(NETWORK_NUMBERS, "network number")))
         self._check_default(tx)
-        return self.replace(**segment(tx, self), number=number, mtu=mtu(tx, self))
+        self = self.replace(**segment(tx, self), number=number)
+        return self.replace(mtu=mtu(tx, self))
 
     def before_update(self, tx: "Tx", context: "Context", before: Self) -> Self:
         may_leave(tx, context, before, self)

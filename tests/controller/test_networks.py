@@ -1,5 +1,6 @@
 """Networks of every type: what may be said of them, and who sees the way out."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from controller.derive import catalogue, recompute
 from controller.explain.describe import sample
 from controller.hosts import Report, take_report
+from controller.segments import segments
 from tests.controller import routed, wired
 from tests.controller.test_features import plain
 from tests.inprocess import ADMIN, ALT, Api
@@ -99,6 +101,38 @@ def test_a_vlan_is_chosen_where_one_is_free(api: Api) -> None:
             tx.allocate("vlan physical1", "somebody", lambda taken, number=number: str(number))  # type: ignore[misc]
     assert api.make("network", ADMIN, **provider("vlan"))["provider:physical_network"] == "physical2"
     api.refused(409, "No VLAN is left", "POST", "/networks", {"network": provider("vlan", "physical1")}, ADMIN)
+
+
+def test_tenants_networks_lie_where_the_operator_lets_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNRYU_NETWORK_TENANT_TYPES", json.dumps(["vlan:physical2:100:101", "geneve:7:7", "local"]))
+    mtus = [api.make("network")["mtu"] for _ in range(4)]
+    assert mtus == [1500, 1500, 1442, 1500]
+    shown = api("GET", "/networks", token=ADMIN).json["networks"]
+    assert sorted((n["provider:network_type"], n["provider:physical_network"], n["provider:segmentation_id"]) for n in shown) == [
+        ("geneve", None, 7), ("local", None, None), ("vlan", "physical2", 100), ("vlan", "physical2", 101)]
+    assert api.make("network", ADMIN, **provider("vxlan"))["provider:network_type"] == "vxlan", "said is said"
+    api.refused(400, "network_type required", "POST", "/networks", {"network": {"provider:segmentation_id": 9}}, ADMIN)
+
+
+def test_where_tenants_have_no_room_left(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNRYU_NETWORK_TENANT_TYPES", '["vlan:physical1:100:100"]')
+    only = api.make("network")["id"]
+    refused = 503, "No tenant network is available for allocation", "POST", "/networks", {"network": {}}
+    assert api.refused(*refused)["type"] == "NoNetworkAvailable"
+    assert api("DELETE", f"/networks/{only}").status_code == 204
+    api.make("network")
+    assert api.make("network", ADMIN, **provider("vlan", "physical1")), "an administrator goes beyond"
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("flat", "no type of tenants' networks"), ("token-ring:1:2", "no type of tenants' networks"), ("", "no type"),
+    ("vlan", "names no physical network"), ("vlan::1:2", "names no physical network"),
+    ("vxlan:7", "two numbers of segments"), ("vxlan:9:8", "the lower first, from 1 to 16777215"),
+    ("vlan:physical1:1:4095", "from 1 to 4094"), ("gre:1:2:3", "two numbers"), ("local:1:2", "local has none"),
+])
+def test_what_no_operator_can_say_of_them(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        segments(text)
 
 
 def test_without_hosts_there_is_no_wire(database: Any) -> None:

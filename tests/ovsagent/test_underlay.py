@@ -104,7 +104,7 @@ def test_the_kernel_says_which_link_carries_an_address_and_which_hop_leads_where
     ({"UNRYU_AGENT_OPENFLOW": "tcp:127.0.0.1"}, "openflow"),
 ])
 def test_settings_that_are_wrong_are_a_sentence(given: dict[str, str], said: str) -> None:
-    done = subprocess.run([sys.executable, "-c", "from ovsagent.agent import serve; serve()"], capture_output=True,
+    done = subprocess.run([sys.executable, "-P", "-m", "unryu", "serve", "agent"], capture_output=True,
                           text=True, env={"UNRYU_STATE": "/nowhere", **given}, check=False)
     assert done.returncode == 2 and said in done.stderr
     assert len(done.stderr.splitlines()) == 1 and "pydantic" not in done.stderr and "Traceback" not in done.stderr

@@ -207,7 +207,8 @@ class _Document:
         fields = [(wire, f) for wire, f in known if f.name in taken]
         attributes = {}
         for wire, f in fields:
-            words = {"default": f.default} if verb == "create" and f.default is not UNSET and f.name != "project_id" else {}
+            usual = verb == "create" and f.default is not UNSET and not f.chosen and f.name != "project_id"
+            words = {"default": f.default} if usual else {}
             if f.secret:
                 words["writeOnly"] = True
             if f.admin:

@@ -8,7 +8,7 @@ from unryu import quota
 from unryu.auth import Context
 from unryu.db import Tx
 from unryu.errors import BadRequest, Conflict, Forbidden, PreconditionFailed
-from unryu.resource import Field, Resource, new_id, nouns
+from unryu.resource import UNSET, Field, Resource, new_id, nouns
 from unryu.scope import EVERYBODY, dependent, grant, owned, seen
 from unryu.sentences import class_name
 
@@ -40,7 +40,8 @@ def _with_project(tx: Tx, noun: type[Resource], values: dict[str, Any], context:
 
 
 def _insert(tx: Tx, noun: type[Resource], values: dict[str, Any], context: Context) -> Any:
-    record = noun(id=new_id(), **values).before_create(tx, context)
+    open_ = {name: UNSET for name, f in noun.fields.items() if f.chosen}
+    record = noun(id=new_id(), **{**open_, **values}).before_create(tx, context)
     twins = tx.where(noun.kind, **dict(zip(noun.identity, _key(record), strict=True))) if noun.identity else ()
     if twins:
         raise Conflict(f"{class_name(noun.kind)} already exists. Its id is {twins[0].id}.", f"{class_name(noun.kind)}Exists")
