@@ -5,7 +5,7 @@ from typing import Any
 import flask
 
 import controller.features  # noqa: F401 - the nouns that it serves
-from controller import availability, quotas, rule_types, topologies
+from controller import availability, l3_agents, quotas, rule_types, topologies
 from unryu.auth import Tokens
 from unryu.db import Database
 from unryu.errors import Fault
@@ -19,9 +19,11 @@ EXTENSIONS = {
     "allowed-address-pairs": "Addresses that a port may hold beside its own",
     "auto-allocated-topology": "A network that leads out, made where one is asked for",
     "availability_zone": "Availability Zone",
+    "availability_zone_filter": "Only the availability zones that are asked for",
     "binding": "Port binding: the host of a port",
     "default-subnetpools": "A subnet pool that is taken when none is named",
     "dvr": "Routers that are on every host",
+    "empty-string-filtering": "Filters by what is empty",
     "expose-port-forwarding-in-fip": "The forwardings of a floating IP, shown in it",
     "ext-gw-mode": "Routers with and without SNAT",
     "external-net": "Networks that routers lead out by",
@@ -32,14 +34,18 @@ EXTENSIONS = {
     "fip-port-details": "What a floating IP's port is",
     "floating-ip-port-forwarding": "Ports of a floating IP that lead to ports of guests",
     "floating-ip-port-forwarding-description": "Descriptions of port forwardings",
+    "floating-ip-port-forwarding-detail": "Whose ports a floating IP forwards, shown in it",
     "floating-ip-port-forwarding-port-ranges": "Ranges of ports forwarded",
     "l3-ha": "Routers whose way out moves when its host is gone",
+    "l3-port-ip-change-not-allowed": "Ports of routers keep their addresses",
+    "l3_agent_scheduler": "On which hosts a router is, and by which it leaves",
     "net-mtu": "MTU of a network",
     "net-mtu-writable": "MTU of a network may be set",
     "network-ip-availability": "Addresses of networks, and how many are in use",
     "network_availability_zone": "Availability zones of a network",
     "pagination": "Lists in pages",
     "port-security": "Port security: a guest speaks as itself only",
+    "port-security-groups-filtering": "Ports by their security groups",
     "project-id": "project_id beside tenant_id",
     "provider": "Where a network lies: its type, its physical network, its segment there",
     "qos": "QoS policies",
@@ -52,6 +58,8 @@ EXTENSIONS = {
     "qos-pps": "Packet rate limits",
     "qos-rule-type-details": "Parameters of QoS rule types",
     "qos-rule-type-filter": "Only the rule types that are asked for",
+    "quota-check-limit": "No limit below what is in use",
+    "quota-check-limit-default": "That is looked at unless it is forced",
     "quota_details": "Quotas, and what is in use of them",
     "quotas": "Quotas",
     "rbac-address-group": "Address groups that other projects may use",
@@ -65,6 +73,9 @@ EXTENSIONS = {
     "security-groups-default-rules": "The rules that a new security group begins with",
     "security-groups-normalized-cidr": "The network of a rule's prefix",
     "security-groups-remote-address-group": "Rules that name an address group",
+    "security-groups-shared-filtering": "Security groups by whether they are shared",
+    "service-type": "Who provides a service: routers",
+    "sort-key-validation": "Keys of sorting are validated",
     "sorting": "Lists in order",
     "standard-attr-description": "Descriptions",
     "standard-attr-revisions": "Revision numbers",
@@ -97,6 +108,7 @@ def application(database: Database, tokens: Tokens) -> Any:
     availability.routes(api)
     topologies.routes(api)
     rule_types.routes(api)
+    l3_agents.routes(api)
     extensions = {
         alias: {"alias": alias, "name": text, "description": text, "updated": "2026-11-21T00:00:00-00:00", "links": []}
         for alias, text in EXTENSIONS.items()

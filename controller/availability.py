@@ -1,4 +1,4 @@
-"""What is there to be had: addresses of networks, availability zones."""
+"""What is there to be had: addresses of networks, availability zones, providers of services."""
 
 from ipaddress import ip_address
 from typing import Any
@@ -16,6 +16,8 @@ USE = {"used_ips": int, "total_ips": int}
 OF_SUBNET = {"subnet_id": str, "subnet_name": str, "ip_version": int, "cidr": str, **USE}
 OF_NETWORK = {"network_id": str, "network_name": str, "project_id": str, "tenant_id": str, **USE,
               "subnet_ip_availability": [OF_SUBNET]}
+ROUTING = {"service_type": "L3_ROUTER_NAT", "name": "unryu", "default": True}
+"""Every router is of one kind, so who asks finds one provider of them."""
 # Filter → attribute of a network.
 FILTERS = {"network_id": "id", "network_name": "name", "project_id": "project_id", "tenant_id": "project_id"}
 
@@ -64,6 +66,15 @@ def routes(api: Api) -> None:
         zone = {"name": ZONE, "resource": "network", "state": "available" if alive else "unavailable"}
         fits = all(zone[name] in values for name, values in asked.items())
         return {"availability_zones": [_only(zone, fields)] if fits else []}
+
+    @api.app.get(f"{prefix}/service-providers")
+    @described("List the providers of services.", query={"service_type": str, "name": str, "default": bool, "fields": [str]},
+               answers={200: {"service_providers": [Asked({"service_type": str, "name": str, "default": bool})]}})
+    def list_service_providers() -> Any:
+        _, asked = api.context, _arguments(*ROUTING)  # a token, whoever's
+        fields = asked.pop("fields", [])
+        fits = all(str(ROUTING[name]).lower() in map(str.lower, values) for name, values in asked.items())
+        return {"service_providers": [_only(ROUTING, fields)] if fits else []}
 
 
 def _availabilities(tx: Tx, networks: list[Any], versions: list[str]) -> list[dict[str, Any]]:

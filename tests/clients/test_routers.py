@@ -8,6 +8,7 @@ import pytest
 from tests.clients.command import Client
 from tests.clients.test_command import gone
 from tests.clients.test_sdk import life
+from tests.clouds import eventually
 
 pytestmark = pytest.mark.system
 
@@ -46,9 +47,12 @@ def test_routers_by_the_command(openstack: Client, admin: Client, outside: str, 
     openstack("router", "unset", name, "--route", "destination=10.8.0.0/16,gateway=10.7.0.8")
 
     openstack("router", "set", name, "--external-gateway", outside, "--disable-snat", fails="403")
-    admin("router", "set", made["id"], "--external-gateway", outside, "--disable-snat", "--fixed-ip", "ip-address=192.0.2.77")
+    admin("subnet", "create", f"{name}-more", "--network", outside, "--subnet-range", "192.0.3.0/24")
+    admin("router", "set", made["id"], "--external-gateway", outside, "--disable-snat", "--fixed-ip", "ip-address=192.0.2.77",
+          "--fixed-ip", f"subnet={name}-more,ip-address=192.0.3.77")
     info = openstack.said("router", "show", name)["external_gateway_info"]
-    assert info["enable_snat"] is False and info["external_fixed_ips"][0]["ip_address"] == "192.0.2.77"
+    assert [f["ip_address"] for f in info["external_fixed_ips"]] == ["192.0.2.77", "192.0.3.77"] and not info["enable_snat"]
+    openstack("router", "add", "gateway", name, outside, fails="external-gateway-multihoming extension is not enabled")
     openstack("router", "unset", name, "--external-gateway")
     openstack("router", "remove", "subnet", name, subnet.name)
     openstack("router", "add", "port", name, name)
@@ -112,6 +116,26 @@ def test_a_topology_made_by_itself_by_the_command(openstack: Client, admin: Clie
     openstack("network", "auto", "allocated", "topology", "delete")
     admin("subnet", "pool", "delete", name)
     openstack("network", "show", made["id"], fails=made["id"])
+
+
+def test_hosts_of_routers_by_the_command(openstack: Client, admin: Client, name: str) -> None:
+    router = openstack.said("router", "create", name, "--external-gateway", "internet")["id"]
+    agents = {row["Host"]: row["ID"] for row in admin.said("network", "agent", "list")}
+
+    def states() -> dict[str, str]:
+        return {row["Host"]: row["HA State"] for row in admin.said("network", "agent", "list", "--router", name, "--long")}
+
+    assert eventually(lambda: sorted(states().values()) == ["active", "standby"], 30)
+    [before] = [host for host, state in states().items() if state == "active"]
+    [after] = set(agents) - {before}
+    admin("network", "agent", "remove", "router", "--l3", agents[before], name)
+    assert states() == {after: "active", before: "standby"}
+    admin("network", "agent", "add", "router", "--l3", agents[before], name)
+    assert states() == {before: "active", after: "standby"}
+    assert name in admin.column("router", "list", "--agent", agents[after])
+    openstack("network", "agent", "list", "--router", router, fails="403")
+    assert openstack.column("network", "service", "provider", "list", column="Service Type") == ["L3_ROUTER_NAT"]
+    openstack("router", "delete", name)
 
 
 def test_quotas_and_filters_by_the_command(openstack: Client, admin: Client, name: str) -> None:
