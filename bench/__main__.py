@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api, cloud, datapath, dhcp, failover, flows, groups, large, metadata, restart, routers, scale
+from bench import api, cloud, datapath, dhcp, failover, flows, groups, growth, large, metadata, restart, routers, scale
 
 BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     "flows": (flows.run, flows.show),
@@ -22,6 +22,7 @@ BENCHES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]]
     "routers": (routers.run, routers.show),
     "scale": (scale.run, scale.show),
     "large": (large.run, large.show),
+    "growth": (growth.run, growth.show),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

@@ -2,19 +2,16 @@
 
 `python -m bench.large`, as root; `python -m bench.large HOSTS NETWORKS PORTS` has so many hosts, simulated (bench/switches.py).
 The rows are those of bench/scale.py, in an SQLite; loop, pushers and connections are the controller's own, in this process,
-with agents that never speak. Ports are rows and flows: nobody is plugged. One more port: from its commit until all hosts of its
-network have confirmed it; "switch alone" is the same flows pushed once more, with nothing of ours around.
+with agents that never speak. Ports are rows and flows: nobody is plugged. What one more port takes: bench/growth.py.
 """
 
 import logging
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,11 @@ from rich.console import Console
 from rich.table import Table as Columns
 
 from bench.flows import _end, _run
-from bench.scale import port, resident, world
+from bench.scale import resident, world
 from controller.bootstrap import load_features
 from controller.derive import catalogue
 from controller.loop import Loop
 from controller.openflow.app import Switches
-from controller.openflow.push import push
 from controller.overview import switches as overview
 from controller.pipeline import BRIDGES
 from unryu import journal
@@ -37,15 +33,14 @@ from unryu.resource import UNSET, nouns
 
 REAL = 66, 250, 5_000  # hosts, networks, ports
 SIMULATED = 1_000, 10_000, 50_000
-ROUNDS = 10
 IDLE = 5.0
 Values = dict[str, Any]
 
 
-def rows(database: Database, hosts: int, networks: int, ports: int) -> None:
+def rows(database: Database, world: Iterable[tuple[str, Values]]) -> None:
     """All at once, past the journal: as it was when the controller came."""
     kinds: dict[str, list[Values]] = {}
-    for kind, values in world(hosts, networks, ports):
+    for kind, values in world:
         kinds.setdefault(kind, []).append(row(kind, values))
     with database.transaction() as tx:
         for kind in sorted(kinds, key=[table.name for table in nouns["port"].table.metadata.sorted_tables].index):
@@ -61,12 +56,14 @@ class Controller:
     """As bootstrap wires it, but for TLS: one vswitchd has one certificate, and here stands for many hosts."""
 
     def __init__(self, database: Database, listen: tuple[str, int]) -> None:
+        logging.disable(logging.ERROR)  # of switches that come and go by the thousand
         self.began = time.monotonic()
         self.loop = Loop(database, catalogue.values())
         # One process that is a thousand hosts' is as slow to show a sign of life as all of them together.
         self.switches = Switches([listen], self.loop.known, self.loop.up, self.loop.down, dead_after=60.0)
         self.switches.start()
         self.loop.load()
+        self.switches.ask_again()
         self.thread = threading.Thread(target=self.loop.run, name="loop")
         self.thread.start()
 
@@ -82,44 +79,15 @@ class Controller:
         self.switches.stop()
 
 
-def one_more(controller: Controller, database: Database, number: int, hosts: int) -> tuple[float, float]:
-    """Milliseconds of a port more, and of its switches alone."""
-    loop, (pair, vif) = controller.loop, list(port(number, number % 7, 1 + number % hosts, 30_000 - number % 1000))
-    pushed: list[tuple[Any, Any]] = []
-    dispatch = loop._dispatch
-
-    def noted(changes: Any) -> None:
-        pushed.extend((loop.pushers[host].switches[bridge].connection, change) for host, bridges in changes.items()
-                      for bridge, change in bridges.items() if bridge in BRIDGES)
-        dispatch(changes)
-
-    loop._dispatch = noted  # type: ignore[method-assign]
-    try:
-        began = time.perf_counter()
-        with database.transaction() as tx:
-            for kind, values in (pair, vif):
-                tx.insert(nouns[kind](**row(kind, values)))
-        while loop.picture.revision < tx.revision or any(p.realised < p.sent for p in loop.pushers.values()):
-            time.sleep(0.0005)
-        whole = time.perf_counter() - began
-    finally:
-        loop._dispatch = dispatch  # type: ignore[method-assign]
-    began = time.perf_counter()
-    with ThreadPoolExecutor(max(1, len(pushed))) as at_once:
-        list(at_once.map(lambda one: push(one[0], one[1].add, []), pushed))
-    return whole * 1000, (time.perf_counter() - began) * 1000
-
-
 def measure(size: tuple[int, int, int], listen: tuple[str, int], come: Callable[[int], Any], lasting: bool) -> Values:
     """`lasting`: the switches keep their flows, and come again by themselves."""
     load_features()
-    logging.disable(logging.ERROR)  # of switches that come and go by the thousand
     hosts, networks, ports = size
     with tempfile.TemporaryDirectory(prefix="unryu-bench-") as folder:
         url = f"sqlite:///{folder}/unryu.db"
         upgrade(url)
         database = Database(url)
-        rows(database, hosts, networks, ports)
+        rows(database, world(hosts, networks, ports))
         before, threads = resident(), threading.active_count()
         first = Controller(database, listen)
         address, number = first.switches.addresses[0]
@@ -132,7 +100,6 @@ def measure(size: tuple[int, int, int], listen: tuple[str, int], come: Callable[
         spent, began = time.process_time(), time.monotonic()
         time.sleep(IDLE)
         idle = (time.process_time() - spent) / (time.monotonic() - began)
-        more = [one_more(first, database, ports + n, hosts) for n in range(ROUNDS)]
         took = first.loop.took
         first.close()
         synced = 0.0
@@ -143,13 +110,11 @@ def measure(size: tuple[int, int, int], listen: tuple[str, int], come: Callable[
         database.close()
     return {"hosts": hosts, "switches": 3 * hosts, "networks": networks, "ports": ports, "flows": flows,
             "rows_s": took["rows_s"], "derive_s": took["derive_s"], "filled_s": round(filled, 1), "again_s": round(synced, 1),
-            "mb": round(held), "threads": count, "idle_cpu_percent": round(100 * idle, 1),
-            "one_more_ms": round(statistics.median(whole for whole, _ in more), 1),
-            "switch_alone_ms": round(statistics.median(alone for _, alone in more), 1)}
+            "mb": round(held), "threads": count, "idle_cpu_percent": round(100 * idle, 1)}
 
 
 @contextmanager
-def _vswitchd(hosts: int) -> Iterator[tuple[Callable[[int], None], str]]:
+def vswitchd(hosts: int) -> Iterator[tuple[Callable[[int], None], str]]:
     """One ovs-vswitchd in a namespace of its own with the three bridges of every host, and the address that they reach us at."""
     space, ours, theirs = "unryu-large", "198.19.255.249", "198.19.255.250"
     with ExitStack() as stack:
@@ -184,7 +149,7 @@ def _vswitchd(hosts: int) -> Iterator[tuple[Callable[[int], None], str]]:
 
 
 def real(size: tuple[int, int, int] = REAL) -> Values:
-    with _vswitchd(size[0]) as (come, address):
+    with vswitchd(size[0]) as (come, address):
         return measure(size, (address, 0), come, lasting=True)
 
 

@@ -9,7 +9,6 @@ import gc
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import threading
@@ -32,7 +31,7 @@ from unryu.resource import nouns
 HOSTS, NETWORKS, PORTS = 100, 1_000, 5_000
 SIZES = 0, 500, 2_000
 LARGEST = 2_000  # ports of one network; more of them are of other networks, on other hosts
-ROUNDS = 30
+ROUNDS = 60
 GOAL = 1.3  # one more in the largest, in times of one more in the smallest
 Values = dict[str, Any]
 
@@ -116,22 +115,32 @@ def known(hosts: int, networks: int, ports: int) -> Values:
             "engine_bytes_per_flow": (derived - drawn) * 1e6 / flows}
 
 
-def one_more(ports: int, hosts: int) -> Values:
-    """CPU of one more port, rule and network, from journal entry to change, in a network that has so many ports on two hosts,
-    and two more, so that both hosts know it and its group from the start."""
-    picture = Picture()
+def grown(ports: int, hosts: int) -> Iterator[tuple[str, Values]]:
+    """A network that has so many ports on two hosts, and two more, so that both hosts know it and its group from the start;
+    beyond its most the ports are of other networks, on all hosts."""
     in_it = min(ports, LARGEST) + 2
-    others = range(in_it, ports)
-    for kind, values in (*agents(max(2, hosts) if others else 2), *network(0)):
-        put(picture, kind, values)
+    yield from agents(hosts)
+    yield from network(0)
     for number in range(in_it):
-        for kind, values in port(number, 0, 1 + number % 2, 100 + number // 2):  # one after another on each host
-            put(picture, kind, values)
-    for number in others:
+        yield from port(number, 0, 1 + number % 2, 100 + number // 2)  # one after another on each host
+    for number in range(in_it, ports):
         of = 1000 + (number - in_it) // 5
-        for kind, values in (*(network(of) if (number - in_it) % 5 == 0 else ()), *port(number, of, 1 + number % hosts)):
-            put(picture, kind, values)
-    ports = max(ports, in_it)
+        if (number - in_it) % 5 == 0:
+            yield from network(of)
+        yield from port(number, of, 1 + number % hosts)
+
+
+def another(ports: int, number: int) -> Iterator[tuple[str, Values]]:
+    """One more port in that network."""
+    in_it = min(ports, LARGEST) + 2
+    return port(max(ports, in_it) + number, 0, 1 + number % 2, 100 + (in_it + number) // 2)
+
+
+def one_more(ports: int, hosts: int) -> Values:
+    """CPU of one more port, rule and network, from journal entry to change."""
+    picture = Picture()
+    for kind, values in grown(ports, hosts):
+        put(picture, kind, values)
     engine = Engine(picture, catalogue.values())
     gc.collect()
     gc.freeze()
@@ -146,15 +155,15 @@ def one_more(ports: int, hosts: int) -> Values:
             engine.update(picture.put(kind, record.id, None))
         return spent * 1e6
 
-    def median(records: Callable[[int], list[tuple[str, Values]]]) -> float:
-        return statistics.median(cost(records(n)) for n in range(ROUNDS))
+    def least(records: Callable[[int], list[tuple[str, Values]]]) -> float:
+        return min(cost(records(n)) for n in range(ROUNDS))  # others on the machine can only add to it
 
     rule = {"security_group_id": uuid(2, 0), "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
     figures = {
-        "port_us": median(lambda n: list(port(ports + n, 0, 1 + n % 2, 100 + (in_it + n) // 2))),
-        "rule_us": median(lambda n: [("security_group_rule", {
+        "port_us": least(lambda n: list(another(ports, n))),
+        "rule_us": least(lambda n: [("security_group_rule", {
             **rule, "id": f"rule{n}", "port_range_min": 1000 + n, "port_range_max": 1000 + n})]),
-        "network_us": median(lambda n: [*network(10 + 10 * n), *port(ports + n, 10 + 10 * n, 1)]),
+        "network_us": least(lambda n: [*network(10 + 10 * n), *port(ports + 2 + n, 10 + 10 * n, 1)]),
     }
     gc.unfreeze()
     return figures

@@ -181,16 +181,17 @@ class Walker:
                     assert table.pop(f.key)[0] == cookie
                 table |= {f.key: (cookie, f) for cookie, f in change.add}
         assert not self.engine.failed and not conflicts(self.engine)
-        assert {place: flows for place, flows in self.installed.items() if flows} == fresh(state)
+        assert {place: flows for place, flows in self.installed.items() if flows} == fresh(state) == plain(self.engine.wanted)
 
 
 @pytest.mark.parametrize("first", STATES)
 def test_it_is_valid_to_go_from_any_state_to_any_other(first: str) -> None:
+    """Each way once: there and back to all that stand behind it in the list."""
     walker = Walker()
-    for second in STATES:
-        walker.go(first), walker.go(second)
-        assert plain(walker.engine.wanted) == fresh(second)
-        walker.go("as it is")
+    walker.go(first)
+    for second in list(STATES)[list(STATES).index(first) + 1:]:
+        walker.go(second), walker.go(first)
+    walker.go("as it is")
     # What the engine remembers at the end depends on the end only.
     held = Engine(sample(), catalogue.values()).memory()
     for name, value in walker.engine.memory().items():
