@@ -12,8 +12,9 @@ Old sessions: the conntrack zone of a port is its ofport, so a number is emptied
 port began would else be judged as begun by the new one.
 
 Limits: conntrack has one table for all zones. Who fills it (any guest can, by sending to a million ports) would let nobody
-else begin anything, so each zone is told how much of it is its share. (Open vSwitch 3.1 knows a usual limit, but counts all
-zones that have it together.)
+else begin anything, so each zone is told how much of it is its share: less, the more there are, so that all guests together leave
+the routers room; but never so little that a guest would feel it, and then the table is made larger. (Open vSwitch 3.1 knows a
+usual limit, but counts all zones that have it together.)
 """
 
 import json
@@ -34,7 +35,20 @@ PAUSE = 0.2         # seconds between tries, and between looks at whether flows 
 REST = 0.5          # seconds from one emptying to the next look: where flows change all the time, packets shall meet a cache too
 PATIENCE = 5.0      # seconds for an answer
 TRIES = 20
-SHARE = 262_144     # sessions of a zone, of the 3,000,000 that Open vSwitch remembers
+MOST = 3_000_000    # sessions that Open vSwitch remembers
+GUESTS, ROUTERS = 2_000_000, 1_000_000      # of them, those of all ports, and of all routers together
+SHARE, LEAST = 262_144, 16_384              # sessions of a zone
+OF_ROUTERS = 0x8000                         # the first of their zones
+
+
+def shares(zones: Set[int]) -> dict[int, int]:
+    """How many sessions each zone may have. In steps of two, so that a guest more is seldom news for all the others."""
+    found: dict[int, int] = {}
+    routers = {zone for zone in zones if zone >= OF_ROUTERS}
+    for room, its in ((GUESTS, zones - routers), (ROUTERS, routers)):
+        each = room >> max(0, len(its) - 1).bit_length()
+        found |= dict.fromkeys(its, min(SHARE, max(LEAST, each)))
+    return found
 
 
 class Vswitchd(threading.Thread):
@@ -102,10 +116,14 @@ class Vswitchd(threading.Thread):
     def _keep_fresh(self, control: socket.socket) -> None:
         """Until the daemon ends."""
         before = changes = ""
-        limited: set[int] = set()
+        limited: dict[int, int] = {}
+        room = 0
         while True:
-            if fresh := self.zones() - limited:
-                _asked(control, "dpctl/ct-set-limits", *(f"zone={zone},limit={SHARE}" for zone in sorted(fresh)))
+            wanted = shares(self.zones())
+            if room != (room := max(MOST, sum(wanted.values()))):
+                _asked(control, "dpctl/ct-set-maxconns", str(room))
+            if fresh := wanted.items() - limited.items():
+                _asked(control, "dpctl/ct-set-limits", *(f"zone={zone},limit={share}" for zone, share in sorted(fresh)))
                 limited |= fresh
             now = _asked(control, "coverage/read-counter", "rev_flow_table")["result"]
             if now != before:

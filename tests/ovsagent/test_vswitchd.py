@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ovsagent.vswitchd import SHARE, SMALLEST, Vswitchd
+from ovsagent.vswitchd import GUESTS, LEAST, MOST, SHARE, SMALLEST, Vswitchd, shares
 from tests.ovs import run
 from tests.ovsagent.conftest import Host, until
 from tests.ovsagent.test_agent import two_guests
@@ -86,6 +86,17 @@ def test_a_switch_that_was_killed_lets_small_pieces_in_again(host: Host, tmp_pat
     assert not pass_through(), "it is the setting that lets them"
 
 
+def test_all_guests_together_leave_routers_room() -> None:
+    """However many there are; and none has less than it can use."""
+    ports, routers = range(100, 0x8000), range(0x8001, 0x10000)
+    for guests, ways in ((0, 0), (1, 0), (12, 1), (100, 20), (122, 61), (500, 100)):
+        share = shares({*ports[:guests], *routers[:ways]})
+        assert len(share) == guests + ways and all(LEAST <= each <= SHARE for each in share.values())
+        taken = sum(each for zone, each in share.items() if zone < 0x8000)
+        assert taken <= max(GUESTS, guests * LEAST)
+    assert set(shares({*ports[:7], 0x8001}).values()) == {SHARE, 250_000}
+
+
 @pytest.mark.system
 def test_each_guest_has_its_share_of_conntrack(host: Host) -> None:
     """One that has used up its own leaves the others theirs; also after the death of vswitchd."""
@@ -93,12 +104,13 @@ def test_each_guest_has_its_share_of_conntrack(host: Host) -> None:
     numbers = sorted(int(n) for n in host.vsctl("--bare", "--columns=ofport", "find", "Interface", "external_ids:iface-id!=nobody"
                                                 ).split() if int(n) >= 100)
 
-    def shares() -> bool:
+    def told() -> bool:
         said = host.appctl("dpctl/ct-get-limits", "zone=" + ",".join(map(str, numbers)))
         return all(f"zone={number},limit={SHARE}," in said for number in numbers)
 
     assert len(numbers) == 2
-    until(shares, "told as they are plugged")
+    until(told, "told as they are plugged")
     host.kill("vswitchd")
     host.start_vswitchd()
-    until(shares, "told anew")
+    until(told, "told anew")
+    assert int(host.appctl("dpctl/ct-get-maxconns")) == MOST
