@@ -2,8 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from controller.crossing import tag
-from controller.derive import Here, Net, remembered
+from controller.derive import Net, remembered
 from controller.flow import (
     ETH_DST,
     ETH_SRC,
@@ -18,15 +17,16 @@ from controller.flow import (
     IPV6,
     IPV6_DST,
     IPV6_SRC,
+    Bits,
     Jump,
     Terms,
+    goto,
     load,
     move,
-    output,
     resubmit,
     set_field,
 )
-from controller.pipeline import L2, NETWORK, PEER_MAC
+from controller.pipeline import AGENT, L2, PEER_MAC, REASON
 
 ETHERNET = 14  # bytes of a frame before its packet, which a switch counts in its length
 HOPS = 64  # of what a router says itself
@@ -85,10 +85,9 @@ def largest(net: Net, router_id: str) -> int:
     return max((one.mtu for one in (*interfaces(net, router_id), outside(net, router_id)) if one), default=0)
 
 
-def to_the_door(here: Here, reason: int) -> tuple[bytes, ...]:
-    """The words that bring a packet to the agent, under its network's number; none while there is no door."""
-    door = here.ofport("br-int", "routers")
-    return (load(ETH_DST[32:48], reason), *tag(NETWORK.of), output(door)) if door else ()
+def to_the_door(reason: int | Bits) -> tuple[bytes | Jump, ...]:
+    """The words that bring a packet to the agent, as it is."""
+    return load(REASON, reason) if isinstance(reason, int) else move(reason, REASON), goto(AGENT)
 
 
 def addressed(address: str) -> Terms:

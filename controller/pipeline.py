@@ -28,6 +28,8 @@ CHUNK = Reg("chunk", 1, 16, 11)
 POLICY = Reg("policy", 2, 0, 64)
 PEER_MAC, PEER_POLICY = Reg("peer_mac", 4, 0, 48), Reg("peer_policy", 8, 0, 64)
 ROUTER = Reg("router", 6, 0, 16)
+FROM_PORT = Reg("from_port", 6, 16, 16)  # the guest's here that sent it; 0 where nobody here did
+REASON = Reg("reason", 7, 0, 16)
 CLAIMED_MAC = Reg("claimed_mac", 10, 0, 48)
 ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see controller/addresses.py
 
@@ -73,18 +75,20 @@ COUNTED = Table("br-int", 84, "counted", "How many packets may it be sent?")
 
 # Behind l2, what is addressed to a router; each way ends in another question to l2, by resubmit.
 ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or for whom SNAT spoke?",
-              next=("l2", "returned", "route"))
-RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route"))
-ROUTE = Table("br-int", 94, "route", "Which way is its destination?", next=("whose", "l2", "route", "exit", "neighbour"))
+              next=("l2", "returned", "route", "agent"))
+RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route", "agent"))
+ROUTE = Table("br-int", 94, "route", "Which way is its destination?",
+              next=("whose", "l2", "route", "exit", "neighbour", "agent"))
 EXIT = Table("br-int", 96, "exit", "Has who sent it an address outside? Or from which host does it leave?",
-             next=("overlay", "snat", "uplink", "yielded_to"))
+             next=("overlay", "snat", "uplink", "yielded_to", "agent"))
 SNAT = Table("br-int", 97, "snat", "Under which address does it leave, if this is the gateway still?", next=("overlay", "uplink"))
 UPLINK = Table("br-int", 98, "uplink", "Which is the next hop outside?", next=("whose", "neighbour"))
 NEIGHBOUR = Table("br-int", 100, "neighbour", "Which MAC has the next hop?", next=("l2", "next_hops", "resolved"))
 NEXT_HOPS = Table("br-int", 102, "next_hops", "Which MAC did a next hop outside say that it has?", learned=True)
-RESOLVED = Table("br-int", 104, "resolved", "Do we know it now, or is the agent to ask?", next=("l2",))
+RESOLVED = Table("br-int", 104, "resolved", "Do we know it now, or is the agent to ask?", next=("l2", "agent"))
 
 YIELDED_TO = Table("br-int", 106, "yielded_to", "Has another host announced itself as this gateway?", learned=True)
+AGENT = Table("br-int", 108, "agent", "At whose expense does the agent hear of it: a guest's, or a router's?", next=("agent",))
 
 # br-tun: network numbers inside, VNIs outside.
 ORIGIN = Table("br-tun", 0, "origin", "From br-int, or from a VTEP that is a host of ours?", next=("arrive", "depart"))
@@ -98,17 +102,17 @@ WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
 TABLES = (CLASSIFY, PACE, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT,
           HEARD, L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, ASKER, OUTPUT, PACED, COUNTED, ENTRY, RETURNED, ROUTE, EXIT,
-          SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
+          SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
-             OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, CLAIMED_MAC, ADDRESS)
+             OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON, CLAIMED_MAC, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"
 METADATA, METADATA6 = "169.254.169.254", "fe80::a9fe:a9fe"  # where guests look for a cloud's word about them
 
-# Why a packet comes to the routers' door, in the upper 16 bits of its destination MAC (ovsagent/answers/routers.py says the
-# same). What is no less than 68 is the MTU that it would not fit.
+# Why a packet comes to the routers' door (ovsagent/answers/calls.py says the same). What is no less than 68 is the MTU that it
+# would not fit.
 EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP, TRANSLATE = 1, 2, 3, 4, 5
 
 # Conntrack zones: one in which nothing is ever remembered; those of ports are their ofports, 100 to 0x7fff; those of

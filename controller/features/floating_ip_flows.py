@@ -33,7 +33,6 @@ from controller.flow import (
     larger,
     load,
     match,
-    move,
     set_field,
 )
 from controller.inside import ETHERNET, Interface, interfaces, outside, to_the_door
@@ -72,14 +71,13 @@ def home(floating: Any, net: Net) -> Any:
 @derives("agent", at=itself)
 def oddities(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What comes for a floating IP and is the agent's: before it is translated, since who sent it must know it again."""
-    if too_large := to_the_door(here, EXPIRED):
-        yield flow(ENTRY, OVERRIDE, match(TOO_LARGE == 1), move(PEER_MAC.of[0:16], ETH_DST[32:48]), *too_large[1:])
+    yield flow(ENTRY, OVERRIDE, match(TOO_LARGE == 1), *to_the_door(PEER_MAC.of[0:16]))
     for ttl in (0, 1):
-        yield flow(ENTRY, OVERRIDE, match(IPV4, IP_TTL == ttl, TOO_LARGE == 0), *to_the_door(here, EXPIRED))
+        yield flow(ENTRY, OVERRIDE, match(IPV4, IP_TTL == ttl, TOO_LARGE == 0), *to_the_door(EXPIRED))
     for kind in ERRORS:
-        yield flow(ENTRY, SPECIAL, match(ICMP, ICMP_TYPE == kind, OWNED == 1), *to_the_door(here, TRANSLATE))
+        yield flow(ENTRY, SPECIAL, match(ICMP, ICMP_TYPE == kind, OWNED == 1), *to_the_door(TRANSLATE))
         yield flow(EXIT, OVERRIDE, match(ICMP, ICMP_TYPE == kind), conjunction(ABROAD, 1, 2))
-    yield flow(EXIT, OVERRIDE, match(CONJ_ID == ABROAD, IPV4), *to_the_door(here, TRANSLATE))
+    yield flow(EXIT, OVERRIDE, match(CONJ_ID == ABROAD, IPV4), *to_the_door(TRANSLATE))
 
 
 class Place(NamedTuple):

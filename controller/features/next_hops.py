@@ -66,7 +66,7 @@ def resolution(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     for table in (NEIGHBOUR, RESOLVED):
         yield flow(table, EXACT, match(KNOWN == 1), move(PEER_MAC, ETH_DST), resubmit(L2))
     yield flow(NEIGHBOUR, EXACT, match(KNOWN == 0), resubmit(NEXT_HOPS), goto(RESOLVED))
-    yield flow(RESOLVED, EXACT, match(KNOWN == 0), move(ADDRESS.of[0:32], ETH_DST[0:32]), *to_the_door(here, NEXT_HOP))
+    yield flow(RESOLVED, EXACT, match(KNOWN == 0), move(ADDRESS.of[0:48], ETH_DST), *to_the_door(NEXT_HOP))
 
 
 @derives("network", at=hosts_reaching_network)

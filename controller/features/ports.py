@@ -13,7 +13,7 @@ from controller.derive import Here, Net, derives, own_host
 from controller.dhcp_options import encoded
 from controller.flow import ETH_DST, ETH_SRC, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
 from controller.ipam import address, eui64, free_address, this_address
-from controller.pipeline import CLASSIFY, EXACT, L2, LOCAL, NETWORK, POLICY, SPOOF
+from controller.pipeline import CLASSIFY, EXACT, FROM_PORT, L2, LOCAL, NETWORK, POLICY, SPOOF
 from controller.policy import policy_of, towards
 from controller.qos import entering, may_leave, ruling
 from controller.segments import wired
@@ -369,7 +369,7 @@ def entrance(port: Port, net: Net, here: Here) -> Iterator[Flow]:
     if not (ofport and port.admin_state_up and network.admin_state_up):
         return
     meter, onward = entering(net, ruling(port, network), ofport, SPOOF if port.port_security_enabled else LOCAL)
-    known = load(NETWORK, network.number), load(POLICY, policy_of(port))
+    known = load(NETWORK, network.number), load(FROM_PORT, ofport), load(POLICY, policy_of(port))
     if not port.port_security_enabled:
         yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), *meter, *known, goto(onward))
         return

@@ -95,7 +95,7 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
         asked = (ROUTER == one.router) + (() if address in addresses else NETWORK == one.network)
         yield flow(ROUTE, OVERRIDE + 2, match(ping, asked), *answer)
         if address in addresses:
-            yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), asked), *to_the_door(here, NOT_SERVED))
+            yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), asked), *to_the_door(NOT_SERVED))
 
 
 def _link_local(mac: str, addresses: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from controller.addresses import bits, held, laid, said
-from controller.crossing import TAGGED, untag
+from controller.crossing import TAGGED, tag, untag
 from controller.derive import Answer, Here, Net, answer, derives, hosts_of_router, its_hosts, itself, remembered
 from controller.flow import (
     ETH_DST,
@@ -18,9 +18,11 @@ from controller.flow import (
     IP_TTL,
     IPV4,
     IPV4_DST,
+    IPV4_SRC,
     IPV6,
     IPV6_DST,
     IPV6_SRC,
+    MPLS_LABEL,
     Flow,
     Jump,
     dec_ttl,
@@ -29,17 +31,22 @@ from controller.flow import (
     larger,
     load,
     match,
+    move,
+    output,
+    push_mpls,
     resubmit,
     set_field,
 )
 from controller.inside import ETHERNET, Interface, interface, interfaces, largest, outside, to_the_door
 from controller.outside import entering
 from controller.pipeline import (
+    AGENT,
     CLASSIFY,
     EXACT,
     EXIT,
     EXPIRED,
     FALLBACK,
+    FROM_PORT,
     JOINED,
     KNOWN,
     L2,
@@ -49,6 +56,7 @@ from controller.pipeline import (
     NETWORK,
     NO_ROUTE,
     OVERRIDE,
+    REASON,
     ROUTE,
     ROUTER,
     SPECIAL,
@@ -56,8 +64,11 @@ from controller.pipeline import (
     WHOSE,
 )
 
-NOT_ROUTED = (IPV4 + (IPV4_DST == "224.0.0.0/3"), IPV4 + (IPV4_DST == "127.0.0.0/8"), IPV4 + (IPV4_DST == "169.254.0.0/16"),
-              IPV6 + (IPV6_DST == "ff00::/8"), IPV6 + (IPV6_DST == "fe80::/10"), IPV6 + (IPV6_SRC == "fe80::/10"))
+# This network, this host, this link, groups and what is reserved (RFC 1812, 5.3.7); of IPv6 also what is not meant for a wire.
+NOT_ROUTED = (*(IPV4 + (end == prefix) for end in (IPV4_SRC, IPV4_DST)
+                for prefix in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")),
+              *(IPV6 + (end == prefix) for end in (IPV6_SRC, IPV6_DST)
+                for prefix in ("::/96", "::ffff:0:0/96", "fe80::/10", "ff00::/8")))
 DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -68,11 +79,17 @@ def manners(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         yield flow(ROUTE, OVERRIDE, match(never))
     for family in (IPV4, IPV6):
         for hops in (0, 1):
-            yield flow(ROUTE, SPECIAL, match(family, IP_TTL == hops), *to_the_door(here, EXPIRED))
-        yield flow(ROUTE, MISS + 1, match(family), *to_the_door(here, NO_ROUTE))
+            yield flow(ROUTE, SPECIAL, match(family, IP_TTL == hops), *to_the_door(EXPIRED))
+        yield flow(ROUTE, MISS + 1, match(family), *to_the_door(NO_ROUTE))
     if door := here.ofport("br-int", "routers"):
         # What the agent says, in the name of the cloud: no group judges who sends it.
         yield flow(CLASSIFY, EXACT, match(IN_PORT == door, TAGGED), *untag(NETWORK.of), goto(L2))
+        # What it hears is told from the packet by two labels, since a frame has room for one tag: why, and before it by whose
+        # doing. Its floods are at the expense of a guest here alone, or of a router that was sent it from elsewhere.
+        yield flow(AGENT, EXACT, match(FROM_PORT == 0), move(ROUTER.of[0:15], FROM_PORT.of[16:31]),
+                   load(FROM_PORT.of[31:32], 1), resubmit(AGENT))
+        yield flow(AGENT, FALLBACK, match(), push_mpls(), move(REASON, MPLS_LABEL[0:16]), push_mpls(),
+                   move(FROM_PORT, MPLS_LABEL[0:16]), *tag(NETWORK.of), output(door))
     yield flow(JOINED, MISS + 1, match(), resubmit(WHOSE))
 
 
@@ -140,7 +157,7 @@ def _way(net: Net, here: Here, router_id: str, one: Interface, prefix: str, *wor
     if one.mtu < largest(net, router_id):
         yield flow(ROUTE, priority, match(asked, MEASURED == 0), larger(ETHERNET + one.mtu, TOO_LARGE), load(MEASURED, 1),
                    resubmit(ROUTE))
-        yield flow(ROUTE, priority, match(asked, MEASURED == 1, TOO_LARGE == 1), *to_the_door(here, one.mtu))
+        yield flow(ROUTE, priority, match(asked, MEASURED == 1, TOO_LARGE == 1), *to_the_door(one.mtu))
         asked += (MEASURED == 1) + (TOO_LARGE == 0)
     yield flow(ROUTE, priority, match(asked), *words)
 

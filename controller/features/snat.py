@@ -8,6 +8,7 @@ teach its switch to be silent, and to send on to the successor what still comes 
 """
 
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -26,8 +27,10 @@ from controller.flow import (
     IN_PORT,
     IPV4,
     IPV4_DST,
+    IPV4_SRC,
     IPV6,
     IPV6_DST,
+    IPV6_SRC,
     RPL,
     TRK,
     TUN_DST,
@@ -82,14 +85,15 @@ from controller.pipeline import (
 )
 from controller.qos import EGRESS, INGRESS, ONE, meters, of_gateway, passing
 
-GENERATIONS = 256
 NEWER = 3  # generations behind its own by which a gateway knows a successor
 AGAIN = 10  # seconds from one announcement of a gateway to the next: who missed one hears another
 
 
-def spoken(generation: int) -> str:
-    """How an announcement says it: as the MAC that it is for, which nobody heeds."""
-    return f"02:00:00:00:00:{generation % GENERATIONS:02x}"
+def spoken(row: Any, generation: int) -> str:
+    """How an announcement says it: as the MAC that it is for, which nobody heeds. And nobody can say it first: what it is made of
+    is shown nowhere, and of those that were heard none is believed again."""
+    digest = blake2b(f"{row.id} {generation}".encode(), digest_size=6).digest()
+    return bytes([digest[0] & 0xFC | 2, *digest[1:]]).hex(":")
 
 
 def its_host(row: Any, net: Net) -> Iterable[str]:
@@ -116,7 +120,7 @@ def replies(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     yield flow(RETURNED, EXACT, match(IPV4, TRK == 1, RPL == 1), goto(ROUTE))
     yield flow(RETURNED, EXACT, match(ICMP, TRK == 1, RPL == 0, ICMP_TYPE == 8), goto(ROUTE))
     # Pieces of a ping only the agent can turn around.
-    yield flow(RETURNED, EXACT, match(FRAGMENT, ICMP, TRK == 1, RPL == 0), *to_the_door(here, NOT_SERVED))
+    yield flow(RETURNED, EXACT, match(FRAGMENT, ICMP, TRK == 1, RPL == 0), *to_the_door(NOT_SERVED))
 
 
 @derives("router_gateway", at=its_host)
@@ -132,7 +136,7 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
                    *whether_yielded(way), goto(L2))
     for newer in range(1, NEWER + 1):
         yield flow(LOCAL, OVERRIDE, match(network, FROM_WIRE == 1, ARP_REQUEST, ARP_SHA == way.mac,
-                                          ARP_THA == spoken(row.generation + newer)),
+                                          ARP_THA == spoken(row, row.generation + newer)),
                    learn(YIELDED_TO, EXACT, CLAIMED_MAC == mac_number(way.mac), load(YIELDED, 1), load(OWNED, 0)), goto(L2))
 
 
@@ -156,6 +160,17 @@ def inward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     yield flow(ENTRY, FALLBACK, match(router, IPV6), *received, goto(ROUTE))
 
 
+@derives("router_gateway", at=its_exits)
+def mirrored(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """Nobody outside has an address of inside, by which a group there might let him in; but without SNAT our own guests have."""
+    for one in interfaces(net, row.router_id):
+        for cidr in sorted({cidr for _, cidr in one.addresses}):
+            if ":" in cidr:
+                yield flow(ENTRY, OVERRIDE + 2, match(ROUTER == one.router, IPV6, IPV6_SRC == cidr))
+            elif speaks_as(net, row.router_id):
+                yield flow(ENTRY, OVERRIDE + 2, match(ROUTER == one.router, IPV4, IPV4_SRC == cidr))
+
+
 @derives("router_gateway", at=everywhere)
 def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Pings of its own addresses: the answer goes back to where the question came from."""
@@ -164,7 +179,7 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
         ping, answer = echoed(address)
         yield flow(ROUTE, OVERRIDE + 2, match(ping, ROUTER == way.router), *answer)
         if ":" in address:  # (of IPv4 it may be for who speaks under this address)
-            yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), ROUTER == way.router), *to_the_door(here, NOT_SERVED))
+            yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), ROUTER == way.router), *to_the_door(NOT_SERVED))
 
 
 @derives("router_gateway", at=its_host)
@@ -241,5 +256,5 @@ def words(row: Any, net: Net, here: Here) -> Iterator[Answer]:
     """What the agent announces, with its generation; and whose sessions end, when this is here no more or another address."""
     way = outside(net, row.router_id)
     yield answer("announce", row.id, network=way.network, mac=way.mac, addresses=[a for a, _ in way.addresses],
-                 word=spoken(row.generation), every=AGAIN)
+                 word=spoken(row, row.generation), every=AGAIN)
     yield answer("translator", row.id, zone=zone(way.router), address=speaks_as(net, row.router_id))

@@ -239,6 +239,7 @@ ETH_TYPE = _field("eth_type", 16, HEX, ("OXM_OF_ETH_TYPE", 5), ("NXM_OF_ETH_TYPE
 VLAN_VID = _field("vlan_vid", 13, DECIMAL, ("OXM_OF_VLAN_VID", 6))
 VLAN_PCP = _field("vlan_pcp", 3, DECIMAL, ("OXM_OF_VLAN_PCP", 7))
 VLAN_TCI = _field("vlan_tci", 16, HEX, ("NXM_OF_VLAN_TCI", 4), form=VlanTci)
+MPLS_LABEL = _field("mpls_label", 32, DECIMAL, ("OXM_OF_MPLS_LABEL", 34))  # of which 20 are: it is only written
 IPV4_SRC = _field("ip_src", 32, IP, ("OXM_OF_IPV4_SRC", 11), ("NXM_OF_IP_SRC", 7), shown="nw_src")
 IPV4_DST = _field("ip_dst", 32, IP, ("OXM_OF_IPV4_DST", 12), ("NXM_OF_IP_DST", 8), shown="nw_dst")
 IPV6_SRC = _field("ipv6_src", 128, IP6, ("OXM_OF_IPV6_SRC", 26), ("NXM_NX_IPV6_SRC", 19))

@@ -166,6 +166,8 @@ def _action(kind: int, action: bytes, tables: dict[int, str]) -> str | None:
         return f"output:{port}" if not name else f"{name}:{limit}" if name == "CONTROLLER" else name
     if kind == 17 and len(action) == 8:
         return f"push_vlan:{int.from_bytes(action[4:6], 'big'):#x}"
+    if kind == 19 and len(action) == 8:
+        return f"push_mpls:{int.from_bytes(action[4:6], 'big'):#06x}"
     if kind == 18:
         return "pop_vlan"
     if kind == 24:

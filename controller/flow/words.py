@@ -26,7 +26,7 @@ _OUTPUT_REG = Struct(">HHIHHIH6x").pack
 _SET_FIELD = Struct(">HHI").pack
 _LOAD = Struct(">HHIHHIQ").pack
 _MOVE = Struct(">HHIHHHHII").pack
-_PUSH_VLAN = Struct(">HHH2x").pack
+_PUSH = Struct(">HHH2x").pack
 _POP_VLAN = Struct(">HH4x").pack
 _RESUBMIT = Struct(">HHIHHB3x").pack
 _CT = Struct(">HHIHHIHB5x").pack
@@ -157,7 +157,12 @@ def move(source: Field | Bits, destination: Field | Bits) -> bytes:
 
 
 def push_vlan() -> bytes:
-    return _PUSH_VLAN(17, 8, 0x8100)
+    return _PUSH(17, 8, 0x8100)
+
+
+def push_mpls() -> bytes:
+    """A label before what the frame carries, which nobody looks at any more from here on."""
+    return _PUSH(19, 8, 0x8847)
 
 
 def pop_vlan() -> bytes:

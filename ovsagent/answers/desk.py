@@ -14,7 +14,7 @@ from typing import Any
 
 from ovsagent.answers import dhcp4, dhcp6, ra
 from ovsagent.answers.book import Book
-from ovsagent.answers.device import LOOK, Device, Meter
+from ovsagent.answers.device import LOOK, Device, Meter, deaf_to, tag
 from ovsagent.answers.packet import ICMPV6, UDP, Datagram, parse
 from ovsagent.bridges import DOOR
 from ovsagent.ovsdb import Tables
@@ -64,7 +64,7 @@ class Desk:
                 self._stopping.wait(LOOK / 5)
                 continue
             if self.meter.muted and self.meter.release(now):
-                self.device.ignore(sorted(self.meter.muted))
+                self._ignore()
             self._hear(now)
             self._advertise(time.monotonic())
 
@@ -76,7 +76,10 @@ class Desk:
             elif answer := self._answer(frame, ports.get(ofport, "")):
                 self.device.send(answer, ofport)
         if len(self.meter.muted) != muted:
-            self.device.ignore(sorted(self.meter.muted))
+            self._ignore()
+
+    def _ignore(self) -> None:
+        self.device.ignore(deaf_to([tag(ofport) for ofport in sorted(self.meter.muted)]))
 
     def _answer(self, frame: bytes, port: str) -> bytes | None:
         question = parse(frame)

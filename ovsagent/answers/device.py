@@ -55,7 +55,7 @@ class Device:
     def __init__(self, name: str, longest: int) -> None:
         self.name = name
         self.longest = longest
-        self._deaf: list[int] = []
+        self._filter = b""
         self._socket: socket.socket | None = None
         self._number = 0        # of the device, as the socket knows it
         self._looked = 0.0
@@ -98,11 +98,11 @@ class Device:
             if error.errno not in (errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE):
                 self._lost(error)
 
-    def ignore(self, numbers: list[int]) -> None:
-        """Be deaf to these, in the kernel's filter of the socket: they cost nobody anything any more."""
-        self._deaf = numbers
-        if self._socket:
-            attach(self._socket, deaf_to([tag(number) for number in numbers]))
+    def ignore(self, program: bytes) -> None:
+        """Be deaf to what this program says, in the kernel's filter of the socket: that costs nobody anything any more."""
+        self._filter = program
+        if self._socket and program:
+            attach(self._socket, program)
 
     def _attend(self) -> None:
         link = links.find(self.name)
@@ -124,7 +124,7 @@ class Device:
                 raise
             return
         self._socket, self._number = device, link.number
-        self.ignore(self._deaf)
+        self.ignore(self._filter)
         log.info("open", extra={"device": self.name, "number": link.number})
 
     def _lost(self, error: OSError) -> None:

@@ -4,14 +4,15 @@ What they answer the switch itself writes down, for a minute, and brings here, s
 """
 
 import struct
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ovsagent.answers.calls import Call
 from ovsagent.answers.packet import ALL_MACS, ARP, ICMPV6, IPV4, IPV6, ethernet, ip6, link_local, multicast_mac
 
-HELD = 16               # packets that wait for one next hop; what is more pushes the oldest out
+HELD, HELD_NAMED = 16, 256      # packets that wait for one next hop; of whom most of them are, the oldest makes room
 WAITING = 512           # next hops that are waited for at once
 KNOWN = 1024            # that are asked again before the switch forgets them
 ASKS = 0.0, 1.0, 2.0    # seconds after which it is asked
@@ -44,8 +45,9 @@ class Asker(NamedTuple):
 class Wait:
     asker: Asker
     since: float
+    named: bool
     asked: int = 0
-    held: deque[bytes] = field(default_factory=lambda: deque(maxlen=HELD))
+    held: list[Call] = field(default_factory=list)
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Warm:
 
 
 class NextHops:
-    def __init__(self, send: Send, give_up: Callable[[int, bytes], None], counts: Counts) -> None:
+    def __init__(self, send: Send, give_up: Callable[[int, Call], None], counts: Counts) -> None:
         """`give_up`: what a packet that waited in vain comes to; `counts`: how often the switch used each, as it knows them."""
         self.send = send
         self.give_up = give_up
@@ -66,24 +68,29 @@ class NextHops:
         self.asked = 0
         self.looked = 0.0
 
-    def want(self, hop: Hop, asker: Asker, frame: bytes, now: float, named: bool = False) -> None:
-        """The frame is for whoever has that address. One that is `named`, as gateways are, waits however many others do: they
+    def want(self, hop: Hop, asker: Asker, call: Call, now: float, named: bool = False) -> None:
+        """It is for whoever has that address. One that is `named`, as gateways are, is waited for however many others are: they
         are few, and everybody's way out."""
         wait = self.waiting.get(hop)
         if wait is None:
-            if len(self.waiting) >= WAITING and not named and not self._make_room(asker):
+            if len(self.waiting) >= WAITING and not named and not self._make_room(call.payer):
                 return
-            wait = self.waiting[hop] = Wait(asker, now)
-        wait.held.append(frame)
+            wait = self.waiting[hop] = Wait(asker, now, named)
+        if len(wait.held) >= (HELD_NAMED if named else HELD):
+            most = Counter(each.payer for each in wait.held).most_common(1)[0][0]
+            del wait.held[next(n for n, each in enumerate(wait.held) if each.payer == most)]
+        wait.held.append(call)
         self._ask(hop, wait, now)
 
-    def _make_room(self, asker: Asker) -> bool:
-        """Of who waits for most, the last one goes: a scan through one router is not at the cost of others."""
-        each = Counter(wait.asker.mac for wait in self.waiting.values())
-        most, number = each.most_common(1)[0]
-        if number <= each[asker.mac] + 1:
+    def _make_room(self, payer: int) -> bool:
+        """Of who waits for most, the last one goes: a scan is not at the cost of others. (At whose expense it is, the packet
+        says that was the first to wait.)"""
+        payers = {hop: wait.held[0].payer for hop, wait in self.waiting.items() if not wait.named}
+        each = Counter(payers.values())
+        most, number = next(iter(each.most_common(1)), (payer, 0))
+        if number <= each[payer] + 1:
             return False
-        del self.waiting[next(hop for hop in reversed(self.waiting) if self.waiting[hop].asker.mac == most)]
+        del self.waiting[next(hop for hop in reversed(payers) if payers[hop] == most)]
         return True
 
     def answered(self, hop: Hop, mac: bytes, now: float) -> None:
@@ -91,8 +98,8 @@ class NextHops:
             if len(self.warm) >= KNOWN:
                 del self.warm[next(iter(self.warm))]    # if it is in use, a packet of its will wait again
             self.warm[hop] = Warm(wait.asker, now + AGAIN)
-            for frame in wait.held:
-                self.send(mac + frame[6:], hop.network)
+            for call in wait.held:
+                self.send(mac + call.frame[6:], hop.network)
         elif known := self.warm.get(hop):
             known.due = now + AGAIN
 
@@ -101,8 +108,8 @@ class NextHops:
             self._ask(hop, wait, now)
             if now >= wait.since + PATIENCE:
                 del self.waiting[hop]
-                for frame in wait.held:
-                    self.give_up(hop.network, frame)
+                for call in wait.held:
+                    self.give_up(hop.network, call)
         if self.warm and now >= self.looked + LOOK:
             self.looked = now
             self._forget_unused(self.counts())

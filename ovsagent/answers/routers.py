@@ -1,8 +1,8 @@
 """The routers' door: what only software can say for a router here, in under the number of a network as VLAN tag, and out.
 
-Flows route. What comes here is what they cannot send on, and why stands in the upper bytes of the destination MAC: who sent it is
-told by ICMP, or, where it only waits for a next hop's MAC, that is asked for. An ICMP error goes back to the MAC that the
-packet came from; one about a next hop that is silent goes to the router itself, which sends it on as any other.
+Flows route. What comes here is what they cannot send on, and a label says why (calls.py): who sent it is told by ICMP, or, where
+it only waits for a next hop's MAC, that is asked for. An ICMP error goes back to the MAC that the packet came from; one about
+a next hop that is silent goes to the router itself, which sends it on as any other.
 """
 
 import logging
@@ -13,9 +13,10 @@ from typing import Any
 
 from ovsagent.answers import nat
 from ovsagent.answers.book import Book
+from ovsagent.answers.calls import EXPIRED, LEAST_MTU, NEXT_HOP, NO_ROUTE, NOT_SERVED, TRANSLATE, Call, Toll
 from ovsagent.answers.desk import MISWRITTEN
 from ovsagent.answers.device import LOOK, Device, Meter
-from ovsagent.answers.icmp import Error, echo, error, may_be_cut, pieces, recipient, sender, whole
+from ovsagent.answers.icmp import Error, echo, error, may_be_cut, pieces, recipient, sender
 from ovsagent.answers.next_hops import Asker, Counts, Hop, NextHops, answers
 from ovsagent.answers.packet import IPV4, IPV6, ethernet, mac
 from ovsagent.bridges import ROUTERS
@@ -23,13 +24,9 @@ from ovsagent.bridges import ROUTERS
 log = logging.getLogger("routers")
 
 LONGEST = 65_600
-# The pipeline's words (controller/pipeline.py); a number that can be an MTU is the one that the packet would not fit.
-EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP, TRANSLATE = 1, 2, 3, 4, 5
-LEAST_MTU = 68
 REASONS = {EXPIRED: Error.EXPIRED, NO_ROUTE: Error.NO_ROUTE, NOT_SERVED: Error.NO_PORT}
-RATE, BURST = 100.0, 100.0      # errors a second that a router may say on one network for long, and at once
-ALL, ALL_BURST = 1000.0, 1000.0     # all of them together, as Linux has it
-FLOOD, FLOOD_BURST, MUTED = 2000.0, 2000.0, 0.2     # frames of a network: one that sends more is not heard for a moment
+RATE, BURST = 100.0, 100.0  # errors a second of which one payer may be the cause for long, and at once
+ALL = 5000.0                # all of them together
 NOBODY = bytes.fromhex("020000000001")  # who sends what this host itself says to a router
 
 
@@ -63,9 +60,9 @@ class Routers:
         """`counts`: how often the switch used each next hop."""
         self.book = book
         self.device = Device(ROUTERS, LONGEST)
-        self.meter = Meter(FLOOD, FLOOD_BURST, MUTED)
+        self.toll = Toll()
         self.spoken = Meter(RATE, BURST, 0)
-        self.all_spoken = Meter(ALL, ALL_BURST, 0)
+        self.all_spoken = Meter(ALL, ALL, 0)
         self.next_hops = NextHops(self.device.send, self._given_up, counts)
         self.answered: dict[str, int] = {"errors": 0, "pieces": 0, "translated": 0}
         self.refused = 0
@@ -83,44 +80,43 @@ class Routers:
         self._stopping.set()
 
     def run(self) -> None:
+        deaf = b""
         while not self._stopping.is_set():
             if not self.device.there():
                 self._stopping.wait(LOOK / 5)
                 continue
             now = time.monotonic()
-            muted = len(self.meter.muted)
-            released = self.meter.release(now)
+            self.toll.release(now)
             for frame, number in self.device.hear(self.next_hops.pause(now)):
-                if self.meter.pass_(number, time.monotonic()):
+                if self.toll.pass_(frame, number, time.monotonic()):
                     self.heard(frame, number, time.monotonic())
-            if released or len(self.meter.muted) != muted:
-                self.device.ignore(sorted(self.meter.muted))
+            if (muted := self.toll.filter()) != deaf:
+                self.device.ignore(deaf := muted)
             self.next_hops.tick(time.monotonic())
 
     def heard(self, frame: bytes, number: int, now: float) -> None:
         if answer := answers(frame):
             self.next_hops.answered(Hop(number, answer[0]), answer[1], now)
             return
-        packet = whole(frame[14:]) if int.from_bytes(frame[12:14], "big") in (IPV4, IPV6) else None
-        reason = int.from_bytes(frame[:2], "big")
-        if packet is None:
+        call = Call.of(frame)
+        if call is None:
             return
-        if reason == NEXT_HOP:
-            self._want(frame, packet, number, now)
-        elif reason == TRANSLATE:
-            self._translate(packet, number)
-        elif interface := self._of(number, frame[2:6]):
-            if reason >= LEAST_MTU:
-                self._too_large(interface, frame, packet, reason)
-            elif reason == NOT_SERVED and (turned := echo(packet)):
-                self._turn(interface, frame, turned)
-            elif reason in REASONS:
-                self._say(REASONS[reason], interface, packet, frame[6:12], interface.mac)
+        if call.reason == NEXT_HOP:
+            self._want(call, number, now)
+        elif call.reason == TRANSLATE:
+            self._translate(call.packet, number)
+        elif interface := self._of(number, call.to):
+            if call.reason >= LEAST_MTU:
+                self._too_large(interface, call)
+            elif call.reason == NOT_SERVED and (turned := echo(call.packet)):
+                self._turn(interface, call, turned)
+            elif call.reason in REASONS:
+                self._say(REASONS[call.reason], interface, call, call.by, interface.mac)
 
     def _of(self, number: int, hardware: bytes) -> Interface | None:
-        """Whose MAC this is, or, of four bytes, is the end of."""
+        """Whose MAC this is."""
         self._read()
-        return self._interfaces.get((number, hardware[-4:]))
+        return self._interfaces.get((number, hardware))
 
     def _read(self) -> None:
         if self._changes == self.book.changes:
@@ -131,7 +127,7 @@ class Routers:
             try:
                 if kind == "router":
                     interface = Interface(entry)
-                    self._interfaces[interface.network, interface.mac[-4:]] = interface
+                    self._interfaces[interface.network, interface.mac] = interface
                     self._named |= {Hop(interface.network, each) for each in interface.next_hops}
                 elif kind == "floating":
                     one = nat.Floating.of(entry)
@@ -153,49 +149,47 @@ class Routers:
             self.answered["translated"] += 1
             self.device.send(ethernet(found.mac, NOBODY, IPV4, said), found.inside)
 
-    def _want(self, frame: bytes, packet: bytes, number: int, now: float) -> None:
-        interface, end = self._of(number, frame[6:12]), frame[2:6]
-        address: bytes | None = end
-        if len(sender(packet)) == 16:   # only the end of it fits into a MAC
-            known = [recipient(packet), *(interface.next_hops if interface else ())]
-            address = next((each for each in known if len(each) == 16 and each[-4:] == end), None)
-        if address is None or interface and interface.everybodys(address):
+    def _want(self, call: Call, number: int, now: float) -> None:
+        interface, address = self._of(number, call.by), call.to[2:]
+        if len(sender(call.packet)) == 16:  # only the end of it fits into a MAC
+            known = [recipient(call.packet), *(interface.next_hops if interface else ())]
+            address = next((each for each in known if len(each) == 16 and each[-6:] == call.to), b"")
+        if not address or interface and interface.everybodys(address):
             return
         own = interface.address(address) if interface else None
         hop = Hop(number, address)
-        self.next_hops.want(hop, Asker(frame[6:12], own or sender(packet)), frame, now, named=hop in self._named)
+        self.next_hops.want(hop, Asker(call.by, own or sender(call.packet)), call, now, named=hop in self._named)
 
-    def _too_large(self, interface: Interface, frame: bytes, packet: bytes, mtu: int) -> None:
-        if not may_be_cut(packet):
-            self._say(Error.TOO_LARGE, interface, packet, frame[6:12], interface.mac, mtu)
-        elif self._may_speak(interface):
-            for piece in pieces(packet, mtu):   # which go the way of the whole, and fit
+    def _too_large(self, interface: Interface, call: Call) -> None:
+        if not may_be_cut(call.packet):
+            self._say(Error.TOO_LARGE, interface, call, call.by, interface.mac, call.reason)
+        elif self._may_speak(call):
+            for piece in pieces(call.packet, call.reason):  # which go the way of the whole, and fit
                 self.answered["pieces"] += 1
-                self.device.send(ethernet(interface.mac, frame[6:12], IPV4, piece), interface.network)
+                self.device.send(ethernet(interface.mac, call.by, IPV4, piece), interface.network)
 
-    def _turn(self, interface: Interface, frame: bytes, turned: bytes) -> None:
-        if self._may_speak(interface):
+    def _turn(self, interface: Interface, call: Call, turned: bytes) -> None:
+        if self._may_speak(call):
             self.answered["pieces"] += 1
-            self.device.send(ethernet(frame[6:12], interface.mac, int.from_bytes(frame[12:14], "big"), turned), interface.network)
+            self.device.send(ethernet(call.by, interface.mac, call.kind, turned), interface.network)
 
-    def _given_up(self, number: int, frame: bytes) -> None:
-        interface, packet = self._of(number, frame[6:12]), whole(frame[14:])
-        if interface and packet:
-            self._say(Error.NO_HOST, interface, packet, interface.mac, NOBODY)
+    def _given_up(self, number: int, call: Call) -> None:
+        if interface := self._of(number, call.by):
+            self._say(Error.NO_HOST, interface, call, interface.mac, NOBODY)
 
-    def _say(self, what: Error, interface: Interface, packet: bytes, to: bytes, by: bytes, mtu: int = 0) -> None:
+    def _say(self, what: Error, interface: Interface, call: Call, to: bytes, by: bytes, mtu: int = 0) -> None:
+        packet = call.packet
         source = interface.address(sender(packet))
         if source is None or interface.everybodys(recipient(packet)) or interface.everybodys(sender(packet)):
             return
         said = error(what, packet, source, mtu)
-        if said and self._may_speak(interface):
+        if said and self._may_speak(call):
             self.answered["errors"] += 1
             kind = IPV4 if len(source) == 4 else IPV6
             self.device.send(ethernet(to, by, kind, said), interface.network)
 
-    def _may_speak(self, interface: Interface) -> bool:
+    def _may_speak(self, call: Call) -> bool:
         now = time.monotonic()
-        own = interface.network << 32 | int.from_bytes(interface.mac[-4:], "big")
-        allowed = self.spoken.pass_(own, now) and self.all_spoken.pass_(0, now)
+        allowed = self.spoken.pass_(call.payer, now) and self.all_spoken.pass_(0, now)
         self.refused += not allowed
         return allowed

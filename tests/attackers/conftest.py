@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.attackers import routed as behind
 from tests.attackers.scene import Scene, gone, plugged
 from tests.clouds import RunningCloud
 
@@ -22,3 +23,9 @@ def scene(cloud: RunningCloud) -> Iterator[Scene]:
     yield Scene(cloud, network, *(plugged(cloud, network, host, name, open_to_all)
                                   for name, host in (("attacker", "h1"), ("near", "h1"), ("far", "h2"))))
     gone(cloud, network, open_to_all)
+
+
+@pytest.fixture(scope="package")
+def routed(cloud: RunningCloud) -> Iterator[behind.Scene]:
+    with behind.built(cloud) as scene:
+        yield scene

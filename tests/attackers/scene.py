@@ -20,6 +20,13 @@ SEND = """import socket, sys, time
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind((sys.argv[1], 0))
 for line in sys.stdin:
     s.send(bytes.fromhex(line)); time.sleep(0.01)"""
+# Over and over, as fast as it can, but for a pause each time.
+FLOOD = """import socket, sys, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind((sys.argv[1], 0))
+frames = [bytes.fromhex(line) for line in sys.stdin]
+while True:
+    for frame in frames: s.send(frame)
+    time.sleep(float(sys.argv[2]))"""
 # A line of output for each packet that comes in; the kernel takes a VLAN's tag off, and says so beside it.
 HEAR = """import socket, struct, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)); s.bind((sys.argv[1], 3)); s.setsockopt(263, 8, 1)
@@ -52,6 +59,21 @@ class Guest:
         frames = "".join(f"{(bytes(p).ljust(60, bytes(1)) + MARK).hex()}\n" for p in packets)
         words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", SEND, self.device]
         subprocess.run(words, input=frames, text=True, check=True)
+
+    @contextlib.contextmanager
+    def flooding(self, packets: list[Packet], pause: float = 0) -> Iterator[None]:
+        """Sends them for as long as the block runs."""
+        words = ["ip", "netns", "exec", self.namespace, str(BIN / "python"), "-c", FLOOD, self.device, str(pause)]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, text=True) as process:
+            assert process.stdin
+            try:
+                process.stdin.write("".join(f"{bytes(packet).hex()}\n" for packet in packets))
+                process.stdin.close()
+                time.sleep(1)
+                yield
+                assert process.poll() is None, "all the time"
+            finally:
+                process.terminate()
 
     @contextlib.contextmanager
     def hearing(self, wanted: Callable[[bytes], bool] = lambda frame: frame.endswith(MARK)) -> Iterator[list[bytes]]:

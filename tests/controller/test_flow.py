@@ -34,6 +34,7 @@ from controller.flow import (
     IPV6,
     IPV6_DST,
     METADATA,
+    MPLS_LABEL,
     ND_NA,
     ND_NS,
     ND_OPTIONS_TYPE,
@@ -75,6 +76,7 @@ from controller.flow import (
     move,
     output,
     pop_vlan,
+    push_mpls,
     push_vlan,
     remember,
     resubmit,
@@ -122,6 +124,10 @@ EVERY_WORD = {
     flow(LOCAL, 8, match(VLAN_TCI == 0), push_vlan(), move(NETWORK.of[0:12], VLAN_TCI[0:12]), output(1)):
         "priority=8,vlan_tci=0x0000/0x1fff"
         " actions=push_vlan:0x8100,move:NXM_NX_REG0[0..11]->NXM_OF_VLAN_TCI[0..11],output:1",
+    flow(LOCAL, 29, match(IPV4), push_mpls(), move(OUT_PORT, MPLS_LABEL[0:16]), push_mpls(), load(MPLS_LABEL[0:16], 9),
+         push_vlan(), move(NETWORK.of[0:12], VLAN_TCI[0:12]), output(1)):
+        "priority=29,ip actions=push_mpls:0x8847,move:NXM_NX_REG1[0..15]->OXM_OF_MPLS_LABEL[0..15],push_mpls:0x8847,"
+        "load:0x9->OXM_OF_MPLS_LABEL[0..15],push_vlan:0x8100,move:NXM_NX_REG0[0..11]->NXM_OF_VLAN_TCI[0..11],output:1",
     flow(LOCAL, 9, match(VLAN_TCI == 0x3005), move(VLAN_TCI[12:13], NETWORK.of[0:1]), pop_vlan(), output(1)):
         "priority=9,dl_vlan=5,dl_vlan_pcp=1"
         " actions=move:NXM_OF_VLAN_TCI[12]->NXM_NX_REG0[0],pop_vlan,output:1",

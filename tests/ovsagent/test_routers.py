@@ -1,5 +1,6 @@
 """The routers' door: ICMP errors and pieces as other programs read them, and next hops that are asked for."""
 
+import socket
 import struct
 from itertools import count
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from os_ken.lib.packet import arp, ethernet, icmp, icmpv6, ipv4, ipv6, udp
 from os_ken.lib.packet.packet import Packet
 
-from ovsagent.answers import next_hops, routers
+from ovsagent.answers import calls, next_hops, routers
 from ovsagent.answers.book import Book
+from ovsagent.answers.device import attach
 from ovsagent.answers.icmp import Error, error, pieces, whole
 from ovsagent.answers.packet import address4, address6, checksum, ip4, ip6, mac, udp4, udp6
 from ovsagent.answers.packet import ethernet as framed
@@ -41,14 +43,13 @@ def door(tmp_path: Path) -> tuple[routers.Routers, Said]:
     return made, said
 
 
-def came(reason: int, packet: bytes, of: str = ROUTER, by: str = GUEST) -> bytes:
-    """As a flow brings it: the reason in the place of the upper bytes of the MAC that it was sent to."""
-    kind = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
-    return framed(struct.pack(">H", reason) + mac(of)[2:], mac(by), kind, packet)
+def came(reason: int, packet: bytes, of: str = ROUTER, by: str = GUEST, payer: int = 100) -> bytes:
+    """As a flow brings it: behind two labels."""
+    return framed(mac(of), mac(by), 0x8847, struct.pack(">II", payer << 12, reason << 12) + packet)
 
 
 @pytest.mark.parametrize("reason, four, six", [
-    (routers.EXPIRED, (11, 0), (3, 0)), (routers.NO_ROUTE, (3, 0), (1, 0)), (routers.NOT_SERVED, (3, 3), (1, 4)),
+    (calls.EXPIRED, (11, 0), (3, 0)), (calls.NO_ROUTE, (3, 0), (1, 0)), (calls.NOT_SERVED, (3, 3), (1, 4)),
 ])
 def test_errors_go_back_where_the_packet_came_from(
         door: tuple[routers.Routers, Said], reason: int, four: tuple[int, int], six: tuple[int, int]) -> None:
@@ -84,8 +85,8 @@ def test_what_nobody_may_be_told_of(packet: bytes) -> None:
 
 def test_a_directed_broadcast_is_told_of_to_nobody(door: tuple[routers.Routers, Said]) -> None:
     desk, said = door
-    desk.heard(came(routers.EXPIRED, udp4(FOUR[0], address4("10.0.0.255"), (1, 2), b"")), 7, 0.0)
-    desk.heard(came(routers.EXPIRED, udp4(address4("10.0.0.255"), FOUR[1], (1, 2), b"")), 7, 0.0)
+    desk.heard(came(calls.EXPIRED, udp4(FOUR[0], address4("10.0.0.255"), (1, 2), b"")), 7, 0.0)
+    desk.heard(came(calls.EXPIRED, udp4(address4("10.0.0.255"), FOUR[1], (1, 2), b"")), 7, 0.0)
     assert not said
 
 
@@ -99,8 +100,11 @@ def test_what_is_not_whole_is_nothing(door: tuple[routers.Routers, Said], frame:
 def test_who_sends_too_much_is_told_less(door: tuple[routers.Routers, Said]) -> None:
     desk, said = door
     for _ in range(500):
-        desk.heard(came(routers.EXPIRED, ASKED4), 7, 0.0)
+        desk.heard(came(calls.EXPIRED, ASKED4), 7, 0.0)
     assert len(said) < 150 and desk.refused == 500 - len(said)
+    said.clear()
+    desk.heard(came(calls.EXPIRED, ASKED4, payer=101), 7, 0.0)
+    assert len(said) == 1, "each has his own share, also at one router"
 
 
 def test_too_large_with_dont_fragment_names_the_mtu_and_without_is_cut(door: tuple[routers.Routers, Said]) -> None:
@@ -143,7 +147,7 @@ def test_pieces_of_a_large_ping_are_turned_around(door: tuple[routers.Routers, S
     asked4 = b"\x08\0" + bytes(2) + b"\0\1\0\1" + payload
     cut = pieces(ip4(FOUR[0], address4("10.0.0.1"), 1, asked4[:2] + checksum(asked4) + asked4[4:]), 1000)
     for piece in cut:
-        desk.heard(came(routers.NOT_SERVED, piece), 7, 0.0)
+        desk.heard(came(calls.NOT_SERVED, piece), 7, 0.0)
     turned, _, _ = ipv4.ipv4.parser(said[0][0][14:])
     whole4 = together([frame[14:] for frame, _ in said], 1000)
     assert (turned.src, turned.dst, turned.ttl, whole4[0]) == ("10.0.0.1", "10.0.0.5", 64, 0)
@@ -152,18 +156,18 @@ def test_pieces_of_a_large_ping_are_turned_around(door: tuple[routers.Routers, S
     echo6 = ip6(SIX[0], address6("fd00::1"), 58, b"\x80\0" + bytes(2) + b"\0\1\0\1" + payload, 2)
     for offset, part in ((1, echo6[40:840]), (800, echo6[840:])):
         piece = echo6[:4] + struct.pack(">H", len(part) + 8) + b"\x2c" + echo6[7:40] + struct.pack(">BxHI", 58, offset, 7) + part
-        desk.heard(came(routers.NOT_SERVED, piece), 7, 0.0)
+        desk.heard(came(calls.NOT_SERVED, piece), 7, 0.0)
     turned6 = said[0][0][14:]
     back = turned6[48:] + said[1][0][14 + 48:]
     assert (turned6[7], turned6[8:24], turned6[24:40], turned6[48]) == (64, address6("fd00::1"), SIX[0], 129)
     assert checksum(turned6[8:40] + struct.pack(">II", len(back), 58) + back) == b"\0\0"
     said.clear()
-    desk.heard(came(routers.NOT_SERVED, cut[0][:20] + b"\0" + cut[0][21:]), 7, 0.0)
+    desk.heard(came(calls.NOT_SERVED, cut[0][:20] + b"\0" + cut[0][21:]), 7, 0.0)
     assert Packet(said[0][0]).get_protocol(icmp.icmp).type == 3, "what is no question is not turned"
 
 
-def waiting(packet: bytes, end: str) -> bytes:
-    return came(routers.NEXT_HOP, packet, of=f"00:00:{end}", by=OUTSIDE)
+def waiting(packet: bytes, end: str, payer: int = 100) -> bytes:
+    return came(calls.NEXT_HOP, packet, of=f"{'ff:ff' if packet[0] >> 4 == 4 else '00:00'}:{end}", by=OUTSIDE, payer=payer)
 
 
 def test_a_packet_waits_for_its_next_hop_and_is_sent_on(door: tuple[routers.Routers, Said]) -> None:
@@ -241,18 +245,45 @@ def test_who_scans_fills_no_memory(door: tuple[routers.Routers, Said]) -> None:
 
 
 def test_who_scans_keeps_nobody_else_waiting(door: tuple[routers.Routers, Said]) -> None:
-    """Neither other routers, nor himself from his way out."""
+    """Neither others behind the same router, nor himself from his way out."""
     desk, said = door
-    other = "fa:16:3e:00:00:fd"
     for n in range(600):
         desk.heard(waiting(ASKED4, f"0a:14:{n >> 8:02x}:{n & 255:02x}"), 9, 0.0)
     said.clear()
     desk.heard(waiting(ASKED4, "cb:00:71:01"), 9, 0.0)
     for n in range(600):
-        desk.heard(came(routers.NEXT_HOP, ASKED4, of=f"00:00:cb:00:{n >> 8:02x}:{n & 255:02x}", by=other), 9, 0.0)
-    asked = [Packet(frame).get_protocol(arp.arp) for frame, _ in said]
-    assert asked[0].dst_ip == "203.0.113.1" and sum(a.src_mac == other for a in asked) == next_hops.WAITING // 2
+        desk.heard(waiting(ASKED4, f"0a:15:{n >> 8:02x}:{n & 255:02x}", payer=101), 9, 0.0)
+    asked = [Packet(frame).get_protocol(arp.arp).dst_ip for frame, _ in said]
+    assert asked[0] == "203.0.113.1" and sum(a.startswith("10.21.") for a in asked) == next_hops.WAITING // 2
     assert len(desk.next_hops.waiting) == next_hops.WAITING + 1
+
+
+def test_who_floods_the_way_out_pushes_nobody_else_from_it(door: tuple[routers.Routers, Said]) -> None:
+    desk, said = door
+    mine = udp4(*FOUR, (5, 6), b"mine")
+    desk.heard(waiting(mine, "cb:00:71:01", payer=101), 9, 0.0)
+    for _ in range(1000):
+        desk.heard(waiting(ASKED4, "cb:00:71:01"), 9, 0.0)
+    held = desk.next_hops.waiting[next_hops.Hop(9, address4("203.0.113.1"))].held
+    assert len(held) == next_hops.HELD_NAMED and held[0].packet == mine
+
+
+def test_whoever_floods_the_door_is_muted_alone() -> None:
+    toll = calls.Toll()
+    assert sum(toll.pass_(came(calls.EXPIRED, ASKED4), 7, 0.0) for _ in range(600)) == calls.BURST
+    for other in (came(calls.EXPIRED, ASKED4, payer=101), framed(bytes(6), bytes(6), 0x0806, b"")):
+        assert toll.pass_(other, 7, 0.0)
+    assert list(toll.calls.muted) == [100] and not toll.answers.muted
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with here, there:
+        attach(there, toll.filter())
+        for payer in (100, 101):
+            here.send(came(calls.EXPIRED, ASKED4, payer=payer))
+        here.send(framed(bytes(6), bytes(6), 0x0806, b""))
+        there.settimeout(1)
+        assert [there.recv(2000)[12:17] for _ in range(2)] == [b"\x88\x47\0\x06\x50", b"\x08\x06"], "the kernel drops his"
+    toll.release(1.0)
+    assert toll.pass_(came(calls.EXPIRED, ASKED4), 7, 1.0)
 
 
 def unreachable(source: str, destination: str, about: bytes) -> bytes:
@@ -269,7 +300,7 @@ def test_only_errors_of_a_floating_ip_are_translated_and_once(door: tuple[router
 
     def heard(packet: bytes, number: int) -> list[tuple[bytes, int]]:
         said.clear()
-        desk.heard(came(routers.TRANSLATE, packet, by=OUTSIDE), number, 0.0)
+        desk.heard(came(calls.TRANSLATE, packet, by=OUTSIDE), number, 0.0)
         return [(frame[26:34], to) for frame, to in said]
 
     inward = heard(unreachable("198.51.100.80", "203.0.113.35", about), 9)
@@ -289,5 +320,5 @@ def test_a_book_of_another_version_costs_the_others_nothing(tmp_path: Path) -> N
     desk = routers.Routers(book)
     said = Said()
     desk.device.send = said.device  # type: ignore[method-assign]
-    desk.heard(came(routers.EXPIRED, ASKED4), 7, 0.0)
+    desk.heard(came(calls.EXPIRED, ASKED4), 7, 0.0)
     assert len(said) == 1
