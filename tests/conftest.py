@@ -9,6 +9,15 @@ from tests.clouds import RunningCloud
 from tests.postgres import Postgres
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where no system test is wanted, what holds nothing else is not even imported: what such tests need (the OpenStack client,
+    schemathesis) takes as long to import as a hundred of the others to run."""
+    if config.option.markexpr != "not system":
+        return None
+    files = list(collection_path.rglob("test_*.py")) if collection_path.is_dir() else [collection_path]
+    return all("\npytestmark = pytest.mark.system\n" in file.read_text() for file in files) or None
+
+
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[RunningCloud]:
     """One cloud of two hosts for all who leave it as they found it; who breaks things raises a cloud of its own."""

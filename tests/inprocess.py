@@ -1,8 +1,6 @@
 """A service's API in-process, on a fresh database, with tokens that say what they are: `user:project:role,role`."""
 
-import atexit
 import functools
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,17 +36,16 @@ def tokens() -> Tokens:
 
 
 @functools.cache
-def _migrated() -> Path:
+def _migrated() -> bytes:
     """An empty database at the newest schema: walking the history for each test would be most of what `make check` does."""
-    folder = Path(tempfile.mkdtemp(prefix="unryu-migrated-"))
-    atexit.register(shutil.rmtree, folder)
-    upgrade(f"sqlite:///{folder}/unryu.db")
-    return folder / "unryu.db"
+    with tempfile.TemporaryDirectory(prefix="unryu-migrated-") as folder:
+        upgrade(f"sqlite:///{folder}/unryu.db")
+        return Path(folder, "unryu.db").read_bytes()
 
 
 def fresh_database(folder: Path) -> Database:
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_migrated(), folder / "unryu.db")
+    (folder / "unryu.db").write_bytes(_migrated())
     return Database(f"sqlite:///{folder}/unryu.db")
 
 
