@@ -1,4 +1,5 @@
-"""Gateways: which host each router leaves by, and which would be the next. Rows say it; all that is asked of a host follows.
+"""Gateways: which host each router leaves by or speaks from on a wire, and which would be the next. Rows say it; all that is
+asked of a host follows.
 
 A host holds what it has for as long as its switches are connected and its wire is there, and gets nothing back that it lost:
 to come and go, sessions would move each time. Among controllers the router's own decides; who slept meanwhile finds another
@@ -20,6 +21,8 @@ from unryu.logs import log
 PATIENCE = 1.0  # seconds that the switches of a host may be away: a vswitchd that is started again takes less
 GRACE = 5.0  # of ours, after our start: until then nobody may have come back yet
 AGAIN = 0.5  # seconds until a transaction that failed is tried again
+HELD = "router_gateway", "router_interface"
+"""Rows of the ports of routers that one host has, if their network is such."""
 
 
 def weight(router: str, host: str) -> bytes:
@@ -58,7 +61,7 @@ class Gateways(threading.Thread):
         self._left: dict[str, float] = {}
         """When the switches of a host went away."""
         self._began = monotonic()
-        self._wanted: dict[str, tuple[int, str, str]] = {}
+        self._wanted: dict[tuple[str, str], tuple[int, str, str]] = {}
         self._condition = threading.Condition()
         self._stopping = False
         self._timer: threading.Timer | None = None
@@ -82,8 +85,8 @@ class Gateways(threading.Thread):
         patient = {host for host, since in excused.items() if since > until} - self._connected
         for row in rows:
             network = picture.get("network", row.network_id)
-            if network is None or not self._mine(row.router_id):
-                continue
+            if network is None or not self._mine(row.router_id) or not (wired(network) or row.kind == "router_gateway"):
+                continue  # (in a tunnel an interface is everywhere)
             if network.id not in reach:
                 reach[network.id] = carriers(picture, network)
             able = reach[network.id]
@@ -101,9 +104,10 @@ class Gateways(threading.Thread):
 
     def _write(self, row: Any, host: str, successor: str) -> None:
         if host != row.host:
-            log.info("a router leaves by another host", router=row.router_id, host=host or "none", before=row.host or "none")
+            log.info("another host has a router's port", router=row.router_id, port=row.port_id, host=host or "none",
+                     before=row.host or "none")
         with self._condition:
-            self._wanted[row.id] = row.generation, host, successor
+            self._wanted[row.kind, row.id] = row.generation, host, successor
             self._condition.notify()
 
     def stop(self) -> None:
@@ -129,15 +133,15 @@ class Gateways(threading.Thread):
                 said = False
             except Fault as error:
                 if not said:
-                    log.warning("where routers leave is not written; trying until it is", error=error.sentence)
+                    log.warning("which hosts have routers' ports is not written; trying until it is", error=error.sentence)
                     said = True
                 with self._condition:
                     self._wanted = {**wanted, **self._wanted}
                     self._condition.wait(AGAIN)
 
-    def _store(self, wanted: dict[str, tuple[int, str, str]]) -> None:
+    def _store(self, wanted: dict[tuple[str, str], tuple[int, str, str]]) -> None:
         with self.database.transaction() as tx:
-            for id, (generation, host, successor) in wanted.items():
-                row = tx.lock("router_gateway", id)
+            for subject, (generation, host, successor) in wanted.items():
+                row = tx.lock(*subject)
                 if row and row.generation == generation:  # else another has decided since
                     tx.update(row, host=host, successor=successor, generation=generation + (host != row.host))

@@ -1,8 +1,9 @@
 """Routers as their networks see them: interfaces and their addresses, and the words by which packets come to them."""
 
+from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
-from controller.derive import Net, remembered
+from controller.derive import Here, Net, remembered
 from controller.flow import (
     ETH_DST,
     ETH_SRC,
@@ -26,7 +27,9 @@ from controller.flow import (
     resubmit,
     set_field,
 )
+from controller.ipam import eui64
 from controller.pipeline import AGENT, L2, PEER_MAC, REASON
+from controller.segments import wired
 
 ETHERNET = 14  # bytes of a frame before its packet, which a switch counts in its length
 HOPS = 64  # of what a router says itself
@@ -42,8 +45,15 @@ class Interface(NamedTuple):
     port_id: str
     mac: str
     mtu: int
+    wired: bool
+    """Whoever is on that wire is its neighbour, known or not."""
     addresses: tuple[tuple[str, str], ...]
     """Each with the prefix of its subnet."""
+
+    @property
+    def link_local(self) -> list[str]:
+        """The address that its MAC makes, where it speaks IPv6."""
+        return [eui64("fe80::/64", self.mac)] if any(":" in address for address, _ in self.addresses) else []
 
 
 @remembered
@@ -75,14 +85,41 @@ def _standing(net: Net, row: Any) -> Interface | None:
     if not (router and port and network and router.admin_state_up and network.admin_state_up):
         return None
     subnets = ((f["ip_address"], net.get("subnet", f["subnet_id"])) for f in port.fixed_ips)
-    return Interface(router.number, network.id, network.number, port.id, port.mac_address, network.mtu,
+    return Interface(router.number, network.id, network.number, port.id, port.mac_address, network.mtu, wired(network),
                      tuple((address, subnet.cidr) for address, subnet in subnets if subnet))
+
+
+@remembered
+def routes(net: Net, router_id: str) -> dict[str, str]:
+    """Its extra routes: of a prefix said twice, the first next hop: equal ways are not shared. Subnets of its own are nearer."""
+    router = net.get("router", router_id)
+    found: dict[str, str] = {}
+    near = {cidr for one in interfaces(net, router_id) for _, cidr in one.addresses}
+    for route in router.routes if router else ():
+        prefix = str(ip_network(route["destination"]))
+        if prefix not in near:
+            found.setdefault(prefix, route["nexthop"])
+    return found
+
+
+@remembered
+def towards(net: Net, router_id: str, hop: str) -> Interface | None:
+    """By which of its interfaces it has this neighbour."""
+    ways = (*interfaces(net, router_id), outside(net, router_id))
+    return next((one for one in ways if one and any(ip_address(hop) in ip_network(cidr) for _, cidr in one.addresses)), None)
 
 
 @remembered
 def largest(net: Net, router_id: str) -> int:
     """The largest MTU of its networks: from there packets come that another may not take."""
     return max((one.mtu for one in (*interfaces(net, router_id), outside(net, router_id)) if one), default=0)
+
+
+def host_mac(here: Here) -> str:
+    """As which routers leave this host on wires: locally administered, and like no other host's. A router has one MAC on all
+    hosts, which switches out there would see in several places at once."""
+    dpid = here.agent.datapaths.get("br-ex", "") if here.agent else ""
+    return ":".join(("0e", *(dpid[at:at + 2] for at in range(4, 14, 2)))) if dpid else ""
 
 
 def to_the_door(reason: int | Bits) -> tuple[bytes | Jump, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import flask
 import sqlalchemy as sa
 
+from controller.gateways import HELD
 from controller.segments import wired
 from unryu.auth import Context
 from unryu.db import Tx
@@ -46,8 +47,8 @@ def routes(api: Api) -> None:
         with api.database.reading() as tx:
             host = seen(tx, "agent", id, api.context).host
             found = {row.router_id for row in (*tx.where("router_interface", network_id=_networks(tx, host)),
-                                               *tx.where("router_gateway", host=host),
-                                               *tx.where("router_gateway", successor=host))}
+                                               *(row for kind in HELD for end in ("host", "successor")
+                                                 for row in tx.where(kind, **{end: host})))}
             return {"routers": api.views(tx, nouns["router"], tx.where("router", id=sorted(found)))}
 
     @api.app.post(path)
@@ -83,11 +84,12 @@ def routes(api: Api) -> None:
 
 
 def _hosts(tx: Tx, router: Any) -> set[str]:
-    """With guests of its networks."""
+    """With guests of its networks, and those that speak for it on wires, or would next."""
     port = nouns["port"].table.c
-    networks = [row.network_id for row in tx.where("router_interface", router_id=router.id)]
+    interfaces = tx.where("router_interface", router_id=router.id)
+    networks = [row.network_id for row in interfaces]
     asked = sa.select(port.binding_host_id).distinct().where(port.network_id.in_(networks), port.binding_host_id != "")
-    return set(tx.connection.scalars(asked))
+    return {*tx.connection.scalars(asked), *(host for row in interfaces for host in (row.host, row.successor) if host)}
 
 
 def _networks(tx: Tx, host: str) -> list[str]:

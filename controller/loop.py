@@ -22,7 +22,7 @@ from controller.confirmations import Confirmations
 from controller.derive import BOOK, Changes, Engine, Feature, Net, Unit
 from controller.drift import SENTENCES, Cookies, Difference, following, left_alone
 from controller.flow import Flow, text
-from controller.gateways import Gateways
+from controller.gateways import HELD, Gateways
 from controller.leases import NOBODYS, Alone, Shares, Tenure
 from controller.openflow.connection import Connection
 from controller.peers import Peers, Question
@@ -179,7 +179,7 @@ class Loop:
             self._place()
 
     def _place(self) -> None:
-        self.gateways.look(self.picture, self.picture.all("router_gateway"))
+        self.gateways.look(self.picture, (row for kind in HELD for row in self.picture.all(kind)))
 
     def _listen(self) -> None:
         while not self._stopped.is_set():
@@ -239,9 +239,8 @@ class Loop:
         if ("all", "agent") in touched:
             self._know()
             self._place()
-        elif ("all", "router_gateway") in touched:
-            self.gateways.look(self.picture, filter(None, (
-                self.picture.get(e.kind, e.id) for e in entries if e.kind == "router_gateway")))
+        elif any(("all", kind) in touched for kind in HELD):
+            self.gateways.look(self.picture, filter(None, (self.picture.get(e.kind, e.id) for e in entries if e.kind in HELD)))
         self._dispatch(changes)
         self.told = self.picture.revision
         revision_wanted.set(self.picture.revision)

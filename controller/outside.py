@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import Any
 
-from controller.addresses import mac_number
 from controller.derive import Net, agent_of, gathered, hosts_reaching, remembered
-from controller.flow import IN_PORT, Jump, load, resubmit
-from controller.inside import Interface, outside
-from controller.pipeline import CLAIMED_MAC, FROM_OVERLAY, FROM_WIRE, MEASURED, ROUTER, ROUTERS_ZONES, TOO_LARGE, YIELDED_TO
+from controller.flow import IN_PORT, load
+from controller.inside import outside
+from controller.pipeline import FROM_OVERLAY, FROM_WIRE, MEASURED, ROUTER, ROUTERS_ZONES, TOO_LARGE
 
 
 def zone(router: int) -> int:
@@ -72,8 +71,3 @@ def entering(router: int) -> tuple[bytes, ...]:
     came from."""
     return (load(ROUTER, router), load(FROM_OVERLAY, 0), load(FROM_WIRE, 0), load(MEASURED, 0), load(TOO_LARGE, 0),
             load(IN_PORT[0:16], 0))
-
-
-def whether_yielded(way: Interface) -> tuple[bytes | Jump, ...]:
-    """The words that ask whether another host has announced itself as this gateway: then the packet is not ours."""
-    return load(CLAIMED_MAC, mac_number(way.mac)), resubmit(YIELDED_TO)

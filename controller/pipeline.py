@@ -57,7 +57,8 @@ MEMBERS = Table("br-int", 50, "members", "Does a rule let members of those group
 COMMIT = Table("br-int", 55, "commit", "Is its connection new, and where does it go on?", next=("l2", "output"))
 HEARD = Table("br-int", 58, "heard", "Does it say that a MAC is on another host now?")
 L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?",
-           next=("track", "output", "overlay", "moved", "holder", "ask", "flood", "entry", "route", "exit", "yielded_to"),
+           next=("whose", "track", "output", "overlay", "moved", "holder", "ask", "flood", "whence", "entry", "route", "exit",
+                 "yielded_to"),
            miss="open")
 MOVED = Table("br-int", 61, "moved", "Out of which port was a MAC that moves announced last?", learned=True)
 HOLDER = Table("br-int", 62, "holder", "Which port that may hold that MAC is it for?", next=("track", "output", "overlay"))
@@ -68,6 +69,7 @@ OPEN = Table("br-int", 66, "open", "Who hears what is for nobody that we know?",
 FLOOD = Table("br-int", 68, "flood", "Who hears what is for everybody?", next=("track", "output", "flood", "overlay"),
               miss="overlay")
 OVERLAY = Table("br-int", 70, "overlay", "How does it cross to br-tun?")
+WHENCE = Table("br-int", 76, "whence", "May who sends to a router from a wire have that address?", next=("route",))
 ASKER = Table("br-int", 78, "asker", "Which MAC has the port that asked for metadata?", next=("output",))
 OUTPUT = Table("br-int", 80, "output", "Out of which port?", next=("paced",))
 PACED = Table("br-int", 82, "paced", "How much may the port be sent?", next=("counted",))
@@ -101,8 +103,8 @@ VTEP = Table("br-tun", 62, "vtep", "From behind which VTEP was a MAC that moves 
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
 TABLES = (CLASSIFY, PACE, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT,
-          HEARD, L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, ASKER, OUTPUT, PACED, COUNTED, ENTRY, RETURNED, ROUTE, EXIT,
-          SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
+          HEARD, L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, WHENCE, ASKER, OUTPUT, PACED, COUNTED, ENTRY, RETURNED, ROUTE,
+          EXIT, SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
              OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON, CLAIMED_MAC, ADDRESS)

@@ -23,14 +23,15 @@ def hosts_reaching(net: Net, network_id: str) -> frozenset[str]:
 
 @remembered
 def hosts_of_router(net: Net, router_id: str) -> frozenset[str]:
-    """Where it routes: with the ports of its networks, and of those that it leads on to by other routers; where it leaves,
-    and where it would leave next."""
+    """Where it routes: with the ports of its networks, and of those that it leads on to by other routers; where it leaves, or
+    speaks on a wire, and where it would next."""
     found: set[str] = set()
     for router in linked(net, router_id):
         for network_id in net.values("router_interface", "network_id", router_id=router):
             found |= hosts_of_network(net, network_id)
-        for pair in net.values("router_gateway", "host", "successor", router_id=router):
-            found |= {host for host in pair if host and agent_of(net, host)}
+        for kind in ("router_gateway", "router_interface"):
+            for pair in net.values(kind, "host", "successor", router_id=router):
+                found |= {host for host in pair if host and agent_of(net, host)}
     return frozenset(found)
 
 

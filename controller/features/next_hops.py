@@ -53,6 +53,7 @@ from controller.pipeline import (
     SPECIAL,
 )
 from controller.policy import paired, shares
+from controller.segments import wired
 
 SECONDS = 60  # for which what somebody outside said is believed; the agent asks again before (ovsagent/answers/next_hops.py)
 MOST = 4096
@@ -87,7 +88,16 @@ def shared(network: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 
 def hosts_leaving_by_it(network: Any, net: Net) -> Iterable[str]:
-    routers = net.values("router_gateway", "router_id", network_id=network.id)
+    return _hosts_of(net, net.values("router_gateway", "router_id", network_id=network.id))
+
+
+def hosts_asking_on_it(network: Any, net: Net) -> Iterable[str]:
+    """Those, and of a wire also the hosts of routers that only join it."""
+    joined = net.values("router_interface", "router_id", network_id=network.id) if wired(network) else frozenset()
+    return _hosts_of(net, joined | net.values("router_gateway", "router_id", network_id=network.id))
+
+
+def _hosts_of(net: Net, routers: Iterable[str]) -> Iterable[str]:
     return frozenset().union(*(hosts_of_router(net, router_id) for router_id in routers))
 
 
@@ -95,7 +105,7 @@ def hosts_leaving_by_its_network(subnet: Any, net: Net) -> Iterable[str]:
     return hosts_leaving_by_it(net.get("network", subnet.network_id), net)
 
 
-@derives("network", at=hosts_leaving_by_it)
+@derives("network", at=hosts_asking_on_it)
 def hearsay(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What somebody on the wire tells one of us, who asked: the agent hears it, too, for packets may wait for it."""
     door = here.ofport("br-int", "routers")

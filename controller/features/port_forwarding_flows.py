@@ -32,7 +32,7 @@ from controller.flow import (
     set_field,
 )
 from controller.inside import outside
-from controller.outside import entering, gateway_host, whether_yielded, zone
+from controller.outside import entering, gateway_host, zone
 from controller.pipeline import (
     ENTRY,
     EXACT,
@@ -48,6 +48,7 @@ from controller.pipeline import (
     UPLINK,
     WHOSE,
 )
+from controller.speaking import whether_yielded
 
 PROTOCOLS = {"tcp": (TCP, TCP_SRC, TCP_DST), "udp": (UDP, UDP_SRC, UDP_DST)}
 

@@ -27,9 +27,11 @@ from controller.flow import (
     resubmit,
     set_field,
 )
+from controller.inside import host_mac
 from controller.outside import hosts_on_it
 from controller.pipeline import CLASSIFY, EXACT, FROM_WIRE, HEARD, L2, LOCAL, NETWORK, OVERLAY, OVERRIDE, SPECIAL, WIRE
 from controller.segments import wired
+from controller.speaking import speaker
 
 
 @derives("agent", at=itself)
@@ -74,14 +76,17 @@ def hosts_reaching_its_network(row: Any, net: Net) -> Iterable[str]:
 
 @derives("router_interface", at=hosts_reaching_its_network)
 def named_after_its_host(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """A router speaks from every host with one MAC, which switches out there would see in several places at once: so on a wire
-    it has another from each. (Nobody answers there: what guests send to a router never leaves their host.)"""
+    """What a router sends leaves each host under the host's own MAC; only what it says of itself has its own, and is said from
+    one host."""
     network, port = net.get("network", row.network_id), net.get("port", row.port_id)
     ends = _ends(network, here)
     if ends and port:
-        mac = 0x0E << 40 | int(here.agent.datapaths["br-ex"][4:14], 16)  # locally administered, and like no other host's
-        yield flow(WIRE, SPECIAL, match(IN_PORT == ends[0], tagged(network.number), ETH_SRC == port.mac_address),
-                   set_field(ETH_SRC, mac), *_retagged(network), output(ends[1]))
+        sent = (IN_PORT == ends[0]) + tagged(network.number) + (ETH_SRC == port.mac_address)
+        leave = *_retagged(network), output(ends[1])
+        yield flow(WIRE, SPECIAL, match(sent), set_field(ETH_SRC, host_mac(here)), *leave)
+        if here.id == speaker(net, row.id):
+            for of_itself in (ARP, ND_NA):
+                yield flow(WIRE, SPECIAL + 1, match(sent, of_itself), *leave)
 
 
 def _ends(network: Any, here: Here) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from controller.addresses import held, laid, mac_number
+from controller.crossing import tag
 from controller.derive import Here, Net, derives, hosts_of_router, hosts_reaching, itself
 from controller.flow import (
     ETH_SRC,
@@ -28,7 +29,6 @@ from controller.flow import (
     to_in_port,
 )
 from controller.inside import addressed, echoed, interface, to_the_door
-from controller.ipam import eui64
 from controller.pipeline import (
     ADVERTISE,
     ANSWER,
@@ -53,9 +53,10 @@ TARGET_LINK_LAYER = 2
 @derives("agent", at=itself)
 def advertisement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Of a router's address: it says that it is a router's."""
-    yield flow(ADVERTISE, SPECIAL, match(ND_NA, OF_ROUTER == 1, FROM_WIRE == 0),
-               set_field(ND_RESERVED, ROUTER_SOLICITED_OVERRIDE), set_field(ND_OPTIONS_TYPE, TARGET_LINK_LAYER),
-               move(ETH_SRC, ND_TLL), to_in_port())
+    for from_wire, back in ((0, ()), (1, tag(NETWORK.of))):
+        yield flow(ADVERTISE, SPECIAL, match(ND_NA, OF_ROUTER == 1, FROM_WIRE == from_wire),
+                   set_field(ND_RESERVED, ROUTER_SOLICITED_OVERRIDE), set_field(ND_OPTIONS_TYPE, TARGET_LINK_LAYER),
+                   move(ETH_SRC, ND_TLL), *back, to_in_port())
 
 
 def hosts_reaching_its_network(row: Any, net: Net) -> Iterable[str]:
@@ -69,10 +70,10 @@ def whose(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     if one is None:
         return
     known = load(KNOWN, 1), load(PEER_MAC, mac_number(one.mac)), load(OF_ROUTER, 1)
-    addresses = [address for address, _ in one.addresses]
-    for address in sorted({*addresses, *_link_local(one.mac, addresses)}):
+    addresses = {*(address for address, _ in one.addresses), *one.link_local}
+    for address in sorted(addresses):
         yield flow(WHOSE, OVERRIDE, match(NETWORK == one.network, held(address)), *known)
-    for address in _link_local(one.mac, addresses):
+    for address in one.link_local:
         # Others' names their MACs, and nobody else hears the question: this one is nobody's but ours.
         yield flow(LOCAL, OVERRIDE, match(NETWORK == one.network, ND_NS, ND_TARGET == address), *laid(ND_TARGET),
                    resubmit(WHOSE), goto(ANSWER))
@@ -89,14 +90,10 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     if one is None:
         return
     addresses = [address for address, _ in one.addresses]
-    for address in sorted({*addresses, *_link_local(one.mac, addresses)}):
+    for address in sorted({*addresses, *one.link_local}):
         ping, answer = echoed(address)
         # A link-local address is one on every network of the router: it may have the same MAC on several.
         asked = (ROUTER == one.router) + (() if address in addresses else NETWORK == one.network)
         yield flow(ROUTE, OVERRIDE + 2, match(ping, asked), *answer)
         if address in addresses:
             yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), asked), *to_the_door(NOT_SERVED))
-
-
-def _link_local(mac: str, addresses: list[str]) -> list[str]:
-    return [eui64("fe80::/64", mac)] if any(":" in address for address in addresses) else []

@@ -352,11 +352,14 @@ class Router(Resource, kind="router", service="network", quota=10):
 
 class RouterInterface(Resource, kind="router_interface", service="network", path=None,
                       without=("name", "description", "tags")):
-    """A port of a router in a network that it joins to others."""
+    """A port of a router in a network that it joins to others, and the host that speaks for it where that is on a wire."""
 
     router_id: str = field(ref="router", length=64)
     port_id: str = field(ref="port", unique=True, length=64)
     network_id: str = field(ref="network", length=64)
+    host: str = field("", observed=True)
+    successor: str = field("", observed=True)
+    generation: int = field(0, observed=True)
 
 
 class RouterGateway(Resource, kind="router_gateway", service="network", path=None, without=("name", "description", "tags")):

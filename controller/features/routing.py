@@ -5,7 +5,7 @@ cannot do (tell the sender, cut a packet, ask a next hop) is the agent's, behind
 """
 
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 from controller.addresses import bits, held, laid, said
@@ -37,7 +37,7 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import ETHERNET, Interface, interface, interfaces, largest, outside, to_the_door
+from controller.inside import ETHERNET, Interface, host_mac, interface, interfaces, largest, outside, routes, to_the_door, towards
 from controller.outside import entering
 from controller.pipeline import (
     AGENT,
@@ -47,6 +47,7 @@ from controller.pipeline import (
     EXPIRED,
     FALLBACK,
     FROM_PORT,
+    FROM_WIRE,
     JOINED,
     KNOWN,
     L2,
@@ -99,9 +100,10 @@ def hosts_of_its_router(record: Any, net: Net) -> Iterable[str]:
 
 @derives("router_interface", at=hosts_of_its_router)
 def doorstep(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """What is addressed to it."""
+    """What is addressed to it; from a wire it comes to one host only (wires.py)."""
     if one := interface(net, row.id):
-        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac), *entering(one.router), goto(ROUTE))
+        near = FROM_WIRE == 0 if one.wired else ()
+        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac, near), *entering(one.router), goto(ROUTE))
 
 
 @derives("router_interface", at=hosts_of_its_router)
@@ -119,8 +121,8 @@ def hosts_of_it(router: Any, net: Net) -> Iterable[str]:
 @derives("router", at=hosts_of_it)
 def detours(router: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Its extra routes, by a neighbour inside or outside."""
-    for prefix, hop in sorted(_routes(net, router.id).items()):
-        one, leaving = _towards(net, router.id, hop), outside(net, router.id)
+    for prefix, hop in sorted(routes(net, router.id).items()):
+        one, leaving = towards(net, router.id, hop), outside(net, router.id)
         if one and one == leaving:
             yield from _outward(net, here, router.id, one, prefix)
         elif one:
@@ -133,7 +135,7 @@ def away(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     if one := outside(net, row.router_id):
         versions = {ip_network(cidr).version for _, cidr in one.addresses}
         subnets = {s.cidr for s in net.where("subnet", network_id=one.network_id) if s.ip_version in versions}
-        taken = _routes(net, row.router_id).keys() | {cidr for i in interfaces(net, row.router_id) for _, cidr in i.addresses}
+        taken = routes(net, row.router_id).keys() | {cidr for i in interfaces(net, row.router_id) for _, cidr in i.addresses}
         for prefix in sorted(subnets.union(DEFAULT[v] for v in versions) - taken):
             yield from _outward(net, here, row.router_id, one, prefix)
 
@@ -160,26 +162,6 @@ def _way(net: Net, here: Here, router_id: str, one: Interface, prefix: str, *wor
         yield flow(ROUTE, priority, match(asked, MEASURED == 1, TOO_LARGE == 1), *to_the_door(one.mtu))
         asked += (MEASURED == 1) + (TOO_LARGE == 0)
     yield flow(ROUTE, priority, match(asked), *words)
-
-
-@remembered
-def _routes(net: Net, router_id: str) -> dict[str, str]:
-    """Of a prefix said twice, the first next hop: equal ways are not shared. Subnets of its own are nearer."""
-    router = net.get("router", router_id)
-    found: dict[str, str] = {}
-    near = {cidr for one in interfaces(net, router_id) for _, cidr in one.addresses}
-    for route in router.routes if router else ():
-        prefix = str(ip_network(route["destination"]))
-        if prefix not in near:
-            found.setdefault(prefix, route["nexthop"])
-    return found
-
-
-@remembered
-def _towards(net: Net, router_id: str, hop: str) -> Interface | None:
-    """By which of its interfaces it has this neighbour."""
-    ways = (*interfaces(net, router_id), outside(net, router_id))
-    return next((one for one in ways if one and any(ip_address(hop) in ip_network(cidr) for _, cidr in one.addresses)), None)
 
 
 # Groups judge by addresses at the other end, wherever that is: for a network, those of the networks that routers join to it.
@@ -214,9 +196,9 @@ def _joined(net: Net, network_id: str) -> tuple[tuple[str, int], ...]:
 
 @derives("router_interface", at=hosts_of_its_router)
 def person(row: Any, net: Net, here: Here) -> Iterator[Answer]:
-    """In whose name the agent speaks."""
+    """In whose name the agent speaks; and as whom it asks on a wire, so that it is this host that hears the answer."""
     if one := interface(net, row.id):
-        yield _person(net, row.router_id, one, ())
+        yield _person(net, row.router_id, one, (), asker=host_mac(here) if one.wired else "")
 
 
 @derives("router_gateway", at=hosts_of_its_router)
@@ -227,8 +209,8 @@ def person_outside(row: Any, net: Net, here: Here) -> Iterator[Answer]:
         yield _person(net, row.router_id, one, [s.gateway_ip for s in subnets if s.gateway_ip])
 
 
-def _person(net: Net, router_id: str, one: Interface, gateways: Iterable[str]) -> Answer:
-    hops = {hop for hop in _routes(net, router_id).values() if _towards(net, router_id, hop) == one}
+def _person(net: Net, router_id: str, one: Interface, gateways: Iterable[str], asker: str = "") -> Answer:
+    hops = {hop for hop in routes(net, router_id).values() if towards(net, router_id, hop) == one}
     addresses = [f"{address}/{cidr.rpartition('/')[2]}" for address, cidr in one.addresses]
     return answer("router", one.port_id, network=one.network, mac=one.mac, addresses=addresses,
-                  next_hops=sorted(hops.union(gateways)))
+                  next_hops=sorted(hops.union(gateways)), **({"asker": asker} if asker else {}))

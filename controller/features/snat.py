@@ -8,23 +8,17 @@ teach its switch to be silent, and to send on to the successor what still comes 
 """
 
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from controller.addresses import held, laid, mac_number
-from controller.crossing import tagged, untag
 from controller.derive import Answer, Here, Net, answer, derives, hosts_of_router, itself
 from controller.flow import (
-    ARP_REQUEST,
-    ARP_SHA,
-    ARP_THA,
     ETH_DST,
     ETH_SRC,
     FRAGMENT,
     ICMP,
     ICMP_TYPE,
-    IN_PORT,
     IPV4,
     IPV4_DST,
     IPV4_SRC,
@@ -43,28 +37,24 @@ from controller.flow import (
     flow,
     goto,
     larger,
-    learn,
     load,
     match,
+    move,
     output,
     resubmit,
     set_field,
 )
 from controller.inside import ETHERNET, addressed, echoed, interfaces, networks, outside, to_the_door
-from controller.outside import entering, exits, gateway_host, speaks_as, whether_yielded, zone
+from controller.outside import entering, exits, gateway_host, speaks_as, zone
 from controller.pipeline import (
-    CLAIMED_MAC,
-    CLASSIFY,
     DEPART,
     ENTRY,
     EXACT,
     EXIT,
     FALLBACK,
     FROM_OVERLAY,
-    FROM_WIRE,
     KNOWN,
     L2,
-    LOCAL,
     NEIGHBOUR,
     NETWORK,
     NOT_SERVED,
@@ -81,19 +71,9 @@ from controller.pipeline import (
     UPLINK,
     WHOSE,
     YIELDED,
-    YIELDED_TO,
 )
 from controller.qos import EGRESS, INGRESS, ONE, meters, of_gateway, passing
-
-NEWER = 3  # generations behind its own by which a gateway knows a successor
-AGAIN = 10  # seconds from one announcement of a gateway to the next: who missed one hears another
-
-
-def spoken(row: Any, generation: int) -> str:
-    """How an announcement says it: as the MAC that it is for, which nobody heeds. And nobody can say it first: what it is made of
-    is shown nowhere, and of those that were heard none is believed again."""
-    digest = blake2b(f"{row.id} {generation}".encode(), digest_size=6).digest()
-    return bytes([digest[0] & 0xFC | 2, *digest[1:]]).hex(":")
+from controller.speaking import agents_word, announced, succession, whether_yielded
 
 
 def its_host(row: Any, net: Net) -> Iterable[str]:
@@ -131,13 +111,8 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     for address, _ in way.addresses:
         yield flow(WHOSE, OVERRIDE, match(network, held(address)), load(KNOWN, 1), load(OWNED, 1),
                    load(PEER_MAC, mac_number(way.mac)), *whether_yielded(way))
-    if door := here.ofport("br-int", "routers"):  # who has yielded says nothing in its name either
-        yield flow(CLASSIFY, SPECIAL, match(IN_PORT == door, tagged(way.network), ETH_SRC == way.mac), *untag(NETWORK.of),
-                   *whether_yielded(way), goto(L2))
-    for newer in range(1, NEWER + 1):
-        yield flow(LOCAL, OVERRIDE, match(network, FROM_WIRE == 1, ARP_REQUEST, ARP_SHA == way.mac,
-                                          ARP_THA == spoken(row, row.generation + newer)),
-                   learn(YIELDED_TO, EXACT, CLAIMED_MAC == mac_number(way.mac), load(YIELDED, 1), load(OWNED, 0)), goto(L2))
+    yield from agents_word(way, here)
+    yield from succession(way, row)
 
 
 @derives("router_gateway", at=its_host)
@@ -231,10 +206,11 @@ def asked(address: str) -> tuple[bytes, ...]:
 
 @derives("router_gateway", at=elsewhere)
 def towards(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """On all other hosts: by the guest's own network to the host of the gateway."""
+    """On all other hosts: by the guest's own network to the host of the gateway, as from the router's interface there: on a
+    wire nobody's MAC may be seen to leave from another host than its own."""
     way = outside(net, row.router_id)
-    yield flow(EXIT, FALLBACK, match(ROUTER == way.router), set_field(ETH_DST, way.mac), load(FROM_OVERLAY, 0),
-               resubmit(OVERLAY))
+    yield flow(EXIT, FALLBACK, match(ROUTER == way.router), move(ETH_DST, ETH_SRC), set_field(ETH_DST, way.mac),
+               load(FROM_OVERLAY, 0), resubmit(OVERLAY))
 
 
 @derives("router_gateway", at=everywhere)
@@ -255,6 +231,5 @@ def crossing(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 def words(row: Any, net: Net, here: Here) -> Iterator[Answer]:
     """What the agent announces, with its generation; and whose sessions end, when this is here no more or another address."""
     way = outside(net, row.router_id)
-    yield answer("announce", row.id, network=way.network, mac=way.mac, addresses=[a for a, _ in way.addresses],
-                 word=spoken(row, row.generation), every=AGAIN)
+    yield announced(way, row)
     yield answer("translator", row.id, zone=zone(way.router), address=speaks_as(net, row.router_id))

@@ -39,6 +39,7 @@ class Asker(NamedTuple):
 
     mac: bytes
     address: bytes
+    """Empty: none, as of who only tries whether it is somebody's (RFC 5227)."""
 
 
 @dataclass
@@ -143,7 +144,7 @@ class NextHops:
 
 def question(address: bytes, asker: Asker) -> bytes:
     if len(address) == 4:
-        body = struct.pack(">HHBBH6s4s6s4s", 1, IPV4, 6, 4, 1, asker.mac, asker.address, bytes(6), address)
+        body = struct.pack(">HHBBH6s4s6s4s", 1, IPV4, 6, 4, 1, asker.mac, asker.address or bytes(4), bytes(6), address)
         return ethernet(ALL_MACS, asker.mac, ARP, body)
     group = SOLICITED + address[-3:]
     body = struct.pack(">BBHI16sBB6s", 135, 0, 0, 0, address, SOURCE_LINK_LAYER, 1, asker.mac)

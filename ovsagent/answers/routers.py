@@ -38,6 +38,7 @@ class Interface:
         self.mac = mac(entry["mac"])
         self.addresses = [ip_interface(text) for text in entry["addresses"]]
         self.next_hops = [ip_interface(text).ip.packed for text in entry["next_hops"]]
+        self.asker = mac(entry.get("asker", ""))
 
     def address(self, towards: bytes) -> bytes | None:
         """Under which it speaks: the one of the subnet of whom it speaks to, or else any of that version."""
@@ -156,9 +157,12 @@ class Routers:
             address = next((each for each in known if len(each) == 16 and each[-6:] == call.to), b"")
         if not address or interface and interface.everybodys(address):
             return
-        own = interface.address(address) if interface else None
+        asker = Asker(call.by, interface and interface.address(address) or sender(call.packet))
+        if interface and interface.asker:
+            # In nobody's name: the router's address under this host's MAC is nothing that who is asked should learn.
+            asker = Asker(interface.asker, b"")
         hop = Hop(number, address)
-        self.next_hops.want(hop, Asker(call.by, own or sender(call.packet)), call, now, named=hop in self._named)
+        self.next_hops.want(hop, asker, call, now, named=hop in self._named)
 
     def _too_large(self, interface: Interface, call: Call) -> None:
         if not may_be_cut(call.packet):

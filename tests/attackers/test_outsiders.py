@@ -13,7 +13,7 @@ from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_Redirect, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from controller.features.snat import NEWER, spoken
+from controller.speaking import NEWER, spoken
 from tests.attackers.routed import OUTSIDE, OUTSIDE6, Scene, straight
 from tests.attackers.scene import ALL
 from tests.attackers.test_routers import NOWHERE, NOWHERE6, TIMES, WORDS

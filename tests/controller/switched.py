@@ -56,7 +56,8 @@ class Cloud:
             host=host, tunnel_ip=f"198.18.0.{HOSTS.index(host) + 1}", vifs=dict(self.vifs[host]),
             datapaths={bridge: f"{DPIDS[host, bridge]:016x}" for bridge in BRIDGES},
             ofports={"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3, "routers": 4, "metadata": 5},
-                     "br-tun": {"patch-int": 1, "vxlan": 2}, "br-ex": {"patch-int": 1}}))
+                     "br-tun": {"patch-int": 1, "vxlan": 2}, "br-ex": {"patch-int": 1, "physical1": 2}},
+            mappings={"physical1": "br-ex"}))
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.api.open(f"/v2.0{path}", method=method, json=body, headers={"X-Auth-Token": ADMIN})

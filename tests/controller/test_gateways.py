@@ -14,8 +14,8 @@ from unryu.resource import nouns
 HOSTS = ("h1", "h2", "h3")
 
 
-def row(host: str = "", successor: str = "", **more: Any) -> Any:
-    return nouns["router_gateway"](id="g", router_id="r", port_id="p", network_id="out", host=host, successor=successor, **more)
+def row(host: str = "", successor: str = "", kind: str = "router_gateway", **more: Any) -> Any:
+    return nouns[kind](id="g", router_id="r", port_id="p", network_id="out", host=host, successor=successor, **more)
 
 
 def test_it_stays_where_it_is_and_goes_where_it_is_expected() -> None:
@@ -72,11 +72,12 @@ def picture() -> Picture:
     return picture
 
 
+@pytest.mark.parametrize("kind", module.HELD)
 def test_a_host_that_is_gone_is_succeeded_and_only_those_with_the_wire_succeed(
-        picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+        picture: Picture, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.1)
     called: list[float] = []
-    database: Any = Rows(row())
+    database: Any = Rows(row(kind=kind))
     gateways = Gateways(database, lambda router: True, lambda: called.append(time.monotonic()))
     for host in HOSTS:
         gateways.came(host)
@@ -97,6 +98,14 @@ def test_a_host_that_is_gone_is_succeeded_and_only_those_with_the_wire_succeed(
     gateways.came(first.host)
     third = settled()
     assert (third.host, third.successor, third.generation) == (second.host, first.host, 2)
+
+
+def test_in_a_tunnel_a_gateway_has_a_host_and_an_interface_none(picture: Picture) -> None:
+    picture.put("network", "out", nouns["network"](id="out", network_type="vxlan"))
+    gateways = Gateways(Rows(row()), lambda router: True, lambda: None)  # type: ignore[arg-type]
+    gateways.came("h1")
+    gateways.look(picture, [row(kind=kind) for kind in module.HELD])
+    assert list(gateways._wanted) == [("router_gateway", "g")]
 
 
 def test_who_decided_about_an_older_generation_changes_nothing(picture: Picture) -> None:

@@ -43,9 +43,10 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             self.made = 0
             self.ofport = 100
 
-        @rule(v6=st.booleans(), v4=st.booleans())
-        def create_network(self, v4: bool, v6: bool) -> None:
-            network = self.cloud.call("POST", "/networks", {"network": {"name": "n"}})["network"]["id"]
+        @rule(v6=st.booleans(), v4=st.booleans(), wired=st.booleans())
+        def create_network(self, v4: bool, v6: bool, wired: bool) -> None:
+            where = {"provider:network_type": "vlan", "provider:physical_network": "physical1"} if wired else {}
+            network = self.cloud.call("POST", "/networks", {"network": {"name": "n", **where}})["network"]["id"]
             self.networks.append(network)
             self.made = (self.made + 1) % 200
             for version, cidr in ((4, f"10.0.{self.made}.0/29"), (6, f"fd00:{self.made:x}::/64")):
