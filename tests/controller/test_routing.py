@@ -29,12 +29,8 @@ table=l2, priority=100,reg0=0x7/0x7fff,dl_dst=fa:16:3e:00:01:01
 table=l2, priority=100,reg0=0x9/0x7fff,dl_dst=fa:16:3e:00:01:02
     actions=load:0x3->NXM_NX_REG6[0..15],load:0->NXM_NX_REG0[15],load:0->NXM_NX_REG0[21],load:0->NXM_NX_REG0[24],
         load:0->NXM_NX_REG0[23],load:0->NXM_OF_IN_PORT[],goto_table:route
-table=route, priority=201,ip,reg6=0x3/0xffff,nw_dst=10.0.0.1
-    actions=load:0x3->NXM_OF_ETH_DST[32..47],push_vlan:0x8100,move:NXM_NX_REG0[0..11]->NXM_OF_VLAN_TCI[0..11],
-        move:NXM_NX_REG0[12..14]->NXM_OF_VLAN_TCI[13..15],output:4
-table=route, priority=201,ip,reg6=0x3/0xffff,nw_dst=10.1.0.1
-    actions=load:0x3->NXM_OF_ETH_DST[32..47],push_vlan:0x8100,move:NXM_NX_REG0[0..11]->NXM_OF_VLAN_TCI[0..11],
-        move:NXM_NX_REG0[12..14]->NXM_OF_VLAN_TCI[13..15],output:4
+table=route, priority=201,ip,reg6=0x3/0xffff,nw_dst=10.0.0.1 actions=load:0x3->NXM_NX_REG7[0..15],goto_table:agent
+table=route, priority=201,ip,reg6=0x3/0xffff,nw_dst=10.1.0.1 actions=load:0x3->NXM_NX_REG7[0..15],goto_table:agent
 table=route, priority=202,icmp,reg6=0x3/0xffff,nw_dst=10.0.0.1,icmp_type=8
     actions=set_field:0->icmp_type,move:NXM_OF_IP_SRC[]->NXM_OF_IP_DST[],set_field:10.0.0.1->ip_src,
         load:0x40->NXM_NX_IP_TTL[],move:NXM_OF_ETH_SRC[]->OXM_OF_PKT_REG2[0..47],move:NXM_OF_ETH_DST[]->NXM_OF_ETH_SRC[],
