@@ -55,6 +55,7 @@ class Wait:
 class Warm:
     asker: Asker
     due: float
+    named: bool
     count: int = UNSEEN
 
 
@@ -96,9 +97,9 @@ class NextHops:
 
     def answered(self, hop: Hop, mac: bytes, now: float) -> None:
         if wait := self.waiting.pop(hop, None):
-            if len(self.warm) >= KNOWN:
-                del self.warm[next(iter(self.warm))]    # if it is in use, a packet of its will wait again
-            self.warm[hop] = Warm(wait.asker, now + AGAIN)
+            if len(self.warm) >= KNOWN and (spare := next((h for h in self.warm if not self.warm[h].named), None)):
+                del self.warm[spare]    # if it is in use, a packet of its will wait again; those that are named stay
+            self.warm[hop] = Warm(wait.asker, now + AGAIN, wait.named)
             for call in wait.held:
                 self.send(mac + call.frame[6:], hop.network)
         elif known := self.warm.get(hop):

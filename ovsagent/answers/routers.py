@@ -91,6 +91,8 @@ class Routers:
             for frame, number in self.device.hear(self.next_hops.pause(now)):
                 if self.toll.pass_(frame, number, time.monotonic()):
                     self.heard(frame, number, time.monotonic())
+                else:
+                    self.refused += 1   # as far as the kernel lets us see them
             if (muted := self.toll.filter()) != deaf:
                 self.device.ignore(deaf := muted)
             self.next_hops.tick(time.monotonic())

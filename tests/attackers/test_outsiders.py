@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_Redirect, IPv6
-from scapy.layers.l2 import ARP, Ether
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from controller.speaking import NEWER, spoken
@@ -24,6 +25,12 @@ from tests.outside.world import Echo, Someone, streamed
 pytestmark = pytest.mark.system
 
 
+def asked(s: Scene, question: str, *values: str) -> list[Any]:
+    """Of the rows, which nobody sees but the cloud itself."""
+    with closing(sqlite3.connect(s.cloud.state / "unryu.db")) as rows:
+        return rows.execute(question, values).fetchall()
+
+
 def intrusions(s: Scene) -> Iterator[tuple[str, Packet]]:
     """To addresses inside by whatever way, and in the name of somebody inside, or of nobody. Each with the flow that drops it on
     h1, if it comes to something there."""
@@ -33,6 +40,12 @@ def intrusions(s: Scene) -> Iterator[tuple[str, Packet]]:
         yield from (("", Ether(src=me.mac, dst=mac) / IP(src=OUTSIDE, dst=target) / WORDS) for target in inside4)
     for mac in (s.macs["red", 6], s.near.mac, s.far.mac, ALL):
         yield from (("", Ether(src=me.mac, dst=mac) / IPv6(src=OUTSIDE6, dst=target) / WORDS) for target in inside6)
+    [(number,)] = asked(s, "SELECT number FROM network JOIN port ON port.network_id = network.id WHERE port.id = ?", s.near.port)
+    for tags in ([0], [1], [100], [4094], [number & 0xFFF], [1, 7]):    # the last but one as its network crosses inside
+        frame = Ether(src=me.mac, dst=s.near.mac)
+        for vlan in tags:
+            frame = frame / Dot1Q(vlan=vlan, prio=number >> 12)
+        yield "", frame / IP(src=OUTSIDE, dst=s.near.four) / WORDS
     address, mac = s.floating["near"]
     to = Ether(src=me.mac, dst=mac)
     for source in inside4:
@@ -86,8 +99,7 @@ def test_a_gateways_generation_is_nobodys_to_guess(routed: Scene) -> None:
 
 def test_a_guest_on_the_wire_is_no_gateway_and_has_no_floating_ip(routed: Scene) -> None:
     """Even if it knew what the next generation will say."""
-    [(id, generation)] = sqlite3.connect(routed.cloud.state / "unryu.db").execute(
-        "SELECT id, generation FROM router_gateway WHERE router_id = ?", (routed.router,)).fetchall()
+    [(id, generation)] = asked(routed, "SELECT id, generation FROM router_gateway WHERE router_id = ?", routed.router)
     row = SimpleNamespace(id=id)
     words = [spoken(row, generation + n) for n in range(1, NEWER + 1)]
     host = next(h for h in ("h1", "h2") if h != routed.gateway())

@@ -268,6 +268,15 @@ def test_who_floods_the_way_out_pushes_nobody_else_from_it(door: tuple[routers.R
     assert len(held) == next_hops.HELD_NAMED and held[0].packet == mine
 
 
+def test_what_is_about_a_packet_is_no_answer(door: tuple[routers.Routers, Said]) -> None:
+    """An advertisement that comes since it has no hop left says nothing of its target: only a wire does."""
+    desk, said = door
+    desk.heard(waiting(udp6(SIX[0], address6("2001:db8::77"), (1, 2), b""), "00:00:00:77"), 9, 0.0)
+    lie = ip6(SIX[0], SIX[1], 58, struct.pack(">BBHI16s", 136, 0, 0, 0, address6("2001:db8::77")) + b"\2\1" + mac(GUEST), 2)
+    desk.heard(came(calls.EXPIRED, lie, of=OUTSIDE), 9, 0.0)
+    assert list(desk.next_hops.waiting) == [next_hops.Hop(9, address6("2001:db8::77"))] and not desk.next_hops.warm
+
+
 def test_whoever_floods_the_door_is_muted_alone() -> None:
     toll = calls.Toll()
     assert sum(toll.pass_(came(calls.EXPIRED, ASKED4), 7, 0.0) for _ in range(600)) == calls.BURST

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ovsagent.vswitchd import GUESTS, LEAST, MOST, SHARE, SMALLEST, Vswitchd, shares
+from ovsagent.vswitchd import GUESTS, LEAST, MOST, PIECES, SHARE, SMALLEST, Vswitchd, shares
 from tests.ovs import run
 from tests.ovsagent.conftest import Host, until
 from tests.ovsagent.test_agent import two_guests
@@ -67,7 +67,8 @@ def test_a_switch_that_was_killed_lets_small_pieces_in_again(host: Host, tmp_pat
     flows.write_text("priority=1,actions=NORMAL\npriority=2,icmp,actions=ct(table=1)\ntable=1,actions=NORMAL\n")
 
     def smallest() -> bool:
-        return f"min v4 frag size: {SMALLEST}" in host.appctl("dpctl/ipf-get-status")
+        said = host.appctl("dpctl/ipf-get-status")
+        return f"min v4 frag size: {SMALLEST}" in said and f"max num frags (v4/v6): {PIECES}" in said
 
     def pass_through() -> bool:
         """1,500 bytes in pieces of 600, through conntrack."""
