@@ -77,7 +77,8 @@ def left_alone(kept: Sequence[Cookies]) -> LeftAlone:
         flow = installed.flow
         if isinstance(flow, Meter):
             return flow.number not in METERS
-        learned = (flow.bridge, flow.table) in LEARNED_TABLES and installed.cookie in (cookie(LEARNED, flow), REMEMBERED)
+        learned = (flow.bridge, flow.table) in LEARNED_TABLES and (
+            installed.cookie == cookie(LEARNED, flow) or installed.cookie >> 16 == REMEMBERED >> 16)
         return learned or any(installed.cookie in cookies for cookies in kept)
 
     return judge

@@ -7,13 +7,13 @@ generation in the row, and lets it be. With no controller alive nothing moves.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from time import monotonic
 from typing import Any
 
 from controller.picture import Picture
-from controller.segments import wired
+from controller.segments import TYPES, wired
 from unryu.db import Database
 from unryu.errors import Fault
 from unryu.logs import log
@@ -22,12 +22,20 @@ PATIENCE = 1.0  # seconds that the switches of a host may be away: a vswitchd th
 GRACE = 5.0  # of ours, after our start: until then nobody may have come back yet
 AGAIN = 0.5  # seconds until a transaction that failed is tried again
 HELD = "router_gateway", "router_interface"
-"""Rows of the ports of routers that one host has, if their network is such."""
+"""Rows of the ports of routers that one host has: of those of the second kind, the ones on wires."""
 
 
 def weight(router: str, host: str) -> bytes:
     """By which routers spread over hosts, and few move when one comes or goes."""
     return blake2b(f"{router}\0{host}".encode(), digest_size=8).digest()
+
+
+def placed(picture: Picture) -> Iterator[Any]:
+    """The rows of ports that one host has: ways out, and interfaces on wires. (Others are everywhere, and not looked at.)"""
+    yield from picture.all("router_gateway")
+    for network_type in (name for name, of in TYPES.items() if of.wired):
+        for network in picture.where("network", network_type=network_type):
+            yield from picture.where("router_interface", network_id=network.id)
 
 
 def carriers(picture: Picture, network: Any) -> set[str]:
@@ -85,8 +93,8 @@ class Gateways(threading.Thread):
         patient = {host for host, since in excused.items() if since > until} - self._connected
         for row in rows:
             network = picture.get("network", row.network_id)
-            if network is None or not self._mine(row.router_id) or not (wired(network) or row.kind == "router_gateway"):
-                continue  # (in a tunnel an interface is everywhere)
+            if network is None or row.kind == "router_interface" and not wired(network) or not self._mine(row.router_id):
+                continue
             if network.id not in reach:
                 reach[network.id] = carriers(picture, network)
             able = reach[network.id]

@@ -22,7 +22,7 @@ from controller.confirmations import Confirmations
 from controller.derive import BOOK, Changes, Engine, Feature, Net, Unit
 from controller.drift import SENTENCES, Cookies, Difference, following, left_alone
 from controller.flow import Flow, text
-from controller.gateways import HELD, Gateways
+from controller.gateways import HELD, Gateways, placed
 from controller.leases import NOBODYS, Alone, Shares, Tenure
 from controller.openflow.connection import Connection
 from controller.peers import Peers, Question
@@ -179,7 +179,7 @@ class Loop:
             self._place()
 
     def _place(self) -> None:
-        self.gateways.look(self.picture, (row for kind in HELD for row in self.picture.all(kind)))
+        self.gateways.look(self.picture, placed(self.picture))
 
     def _listen(self) -> None:
         while not self._stopped.is_set():

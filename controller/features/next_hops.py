@@ -35,7 +35,7 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import to_the_door
+from controller.inside import host_mac, to_the_door
 from controller.pipeline import (
     ADDRESS,
     EXACT,
@@ -56,7 +56,7 @@ from controller.policy import paired, shares
 from controller.segments import wired
 
 SECONDS = 60  # for which what somebody outside said is believed; the agent asks again before (ovsagent/answers/next_hops.py)
-MOST = 4096
+MOST = 1024  # of a network
 TO_ONE, TO_ALL = (ETH_DST.masked(bit, "01:00:00:00:00:00") for bit in ("00:00:00:00:00:00", "01:00:00:00:00:00"))
 SAID = (ARP_REPLY, ARP_SPA, ARP_SHA), (ND_NA, ND_TARGET, ND_TLL), (ND_NA + (ND_TLL == 0), ND_TARGET, ETH_SRC)
 
@@ -110,9 +110,15 @@ def hearsay(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What somebody on the wire tells one of us, who asked: the agent hears it, too, for packets may wait for it."""
     door = here.ofport("br-int", "routers")
     copied = (*tag(NETWORK.of), output(door), pop_vlan()) if door else ()
+    # Where routers lead out, floating IPs ask, too, each as itself; else what is said to guests is not for routers to hear.
+    ours = TO_ONE
+    if not net.values("router_gateway", "router_id", network_id=network.id):
+        if not (own := host_mac(here)):
+            return
+        ours = ETH_DST == own
     for said, address, mac in SAID:
-        yield flow(HEARD, SPECIAL if mac is ETH_SRC else EXACT, match(NETWORK == network.number, FROM_WIRE == 1, TO_ONE, said),
-                   *laid(address), learnt(mac), *copied)
+        yield flow(HEARD, SPECIAL if mac is ETH_SRC else EXACT, match(NETWORK == network.number, FROM_WIRE == 1, ours, said),
+                   *laid(address), learnt(mac, network), *copied)
 
 
 @derives("subnet", at=hosts_leaving_by_its_network)
@@ -125,8 +131,9 @@ def announcements(subnet: Any, net: Net, here: Here) -> Iterator[Flow]:
             what = ARP if address is ARP_SPA else said
             yield flow(HEARD, OVERRIDE if mac is ETH_SRC else OVERRIDE - 1,
                        match(NETWORK == network.number, FROM_WIRE == 1, TO_ALL, what, address == subnet.gateway_ip),
-                       *laid(address), learnt(mac))
+                       *laid(address), learnt(mac, network))
 
 
-def learnt(mac: Field) -> bytes:
-    return remember(NEXT_HOPS, EXACT, (NETWORK, ADDRESS), [(mac, PEER_MAC)], load(KNOWN, 1), seconds=SECONDS, most=MOST)
+def learnt(mac: Field, network: Any) -> bytes:
+    return remember(NEXT_HOPS, EXACT, (NETWORK, ADDRESS), [(mac, PEER_MAC)], load(KNOWN, 1), seconds=SECONDS, most=MOST,
+                    of=network.number)

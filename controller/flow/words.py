@@ -237,9 +237,10 @@ def learn(table: Table, priority: int, terms: Terms, *loads: bytes) -> bytes:
 
 
 def remember(table: Table, priority: int, same: Iterable[Bits], copies: Iterable[tuple[Field | Bits, Bits]], *loads: bytes,
-             seconds: int, most: int) -> bytes:
+             seconds: int, most: int, of: int = 0) -> bytes:
     """Have the switch write down for some seconds what the packet says: for packets that are the `same` in these fields,
-    a flow that loads what `copies` names. At most so many, since who sends such packets is not ours to choose."""
+    a flow that loads what `copies` names. At most so many, since who sends such packets is not ours to choose, and so many
+    `of` each number (below 65,536), that nobody is forgotten for others' sake."""
     if not table.learned:
         raise ValueError(f"table {table.name} is not one that learns")
     specs = [_copied(0, bits, bits) for bits in same]
@@ -249,7 +250,7 @@ def remember(table: Table, priority: int, same: Iterable[Bits], copies: Iterable
     encoded = b"".join(specs)
     length = 40 + len(encoded)
     padding = -length % 8
-    return _LEARN2(0xFFFF, length + padding, _VENDOR, 45, 0, seconds, priority, REMEMBERED, 2, table.number, 0, 0, most, 0, 0
+    return _LEARN2(0xFFFF, length + padding, _VENDOR, 45, 0, seconds, priority, REMEMBERED | of, 2, table.number, 0, 0, most, 0, 0
                    ) + encoded + bytes(padding)
 
 
@@ -349,4 +350,4 @@ def diff(have: Iterable[Flow], want: Iterable[Flow]) -> tuple[list[Flow], list[F
 
 
 REMEMBERED = feature_number(LEARNED) << 48
-"""The cookie of what packets said: its content is known to nobody beforehand."""
+"""The cookie of what packets said, beside the 16 bits that say of whom: its content is known to nobody beforehand."""

@@ -184,9 +184,9 @@ EVERY_WORD = {
         "priority=28,ip actions=set_field:46->ip_dscp,goto_table:l2",
     flow(LOCAL, 27, match(ARP, ARP_OP == 2), remember(
             NEXT_HOPS, 100, (NETWORK, REMOTE), [(ARP_SHA, POLICY.of[0:48]), (NETWORK, NETWORK.of[16:31])],
-            load(ZONE, 1), seconds=60, most=1000)):
+            load(ZONE, 1), seconds=60, most=1000, of=7)):
         "priority=27,arp,arp_op=2 actions=learn(table=102,hard_timeout=60,priority=100,delete_learned,"
-        "cookie=0x83e6000000000000,limit=1000,NXM_NX_REG0[0..14],NXM_NX_XXREG1[],load:NXM_NX_ARP_SHA[]->OXM_OF_PKT_REG1[0..47],"
+        "cookie=0x83e6000000000007,limit=1000,NXM_NX_REG0[0..14],NXM_NX_XXREG1[],load:NXM_NX_ARP_SHA[]->OXM_OF_PKT_REG1[0..47],"
         "load:NXM_NX_REG0[0..14]->NXM_NX_REG0[16..30],load:0x1->NXM_NX_REG0[16..23])",
 }
 
