@@ -36,7 +36,7 @@ def put(walker: Walker, kind: str, **values: Any) -> Changes:
 
 
 def test_all_that_a_policy_does_as_text(walker: Walker) -> None:
-    known = "load:0x7->NXM_NX_REG0[0..14],load:0xfe98b07b1ba6b3a2->OXM_OF_PKT_REG1[]"
+    known = "load:0x7->NXM_NX_REG0[0..14],load:0x64->NXM_NX_REG6[16..31],load:0xfe98b07b1ba6b3a2->OXM_OF_PKT_REG1[]"
     assert said(walker) == {
         f"meter={NUMBER} kbps burst bands=type=drop rate=5000 burst_size=4000",
         f"meter={NUMBER + 1} pktps burst bands=type=drop rate=2000 burst_size=1000",
