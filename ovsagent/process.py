@@ -17,6 +17,7 @@ from ovsagent.answers.counts import counted
 from ovsagent.answers.desk import Desk
 from ovsagent.answers.listener import Listener
 from ovsagent.answers.routers import Routers
+from ovsagent.answers.streams import Streams
 from ovsagent.log import setup
 from ovsagent.ovsdb import Client, Lost, Refused
 from ovsagent.renewal import Renewal
@@ -53,6 +54,7 @@ class Agent:
         self.desk = Desk(self.book, lambda: self.ovsdb.tables)
         self.routers = Routers(self.book, lambda: counted(Path(settings["ovsdb"]).parent))
         self.announcer = Announcer(self.book, self.vswitchd.forget)
+        self.streams = Streams(self.book, lambda: self.ovsdb.tables, self.vswitchd.sessions)
         self.listener = Listener(self.book, lambda: self.ovsdb.tables)
         self.reporter = report.Reporter(settings["controller_url"], settings["host"], self.tls, on_taken=self.admit)
         self.door = door.serve(door.Door(
@@ -71,6 +73,7 @@ class Agent:
         self.desk.start()
         self.routers.start()
         self.announcer.start()
+        self.streams.start()
         self.listener.start()
         self.vswitchd.start()
         self.renewal.start()
@@ -168,7 +171,7 @@ class Agent:
             "metadata_answered_total": self.listener.answered, "metadata_refused_total": self.listener.refused,
             "questions_unanswered_total": self.desk.unanswered, "questions_refused_total": self.desk.refused,
             **{f"routers_{kind}_total": number for kind, number in self.routers.answered.items()},
-            "announcements_total": self.announcer.announced,
+            "announcements_total": self.announcer.announced, "streams_provoked_total": self.streams.provoked,
             "routers_refused_total": self.routers.refused, "next_hops_asked_total": self.routers.next_hops.asked,
             "book_revision": self.book.revision, "book_mendings_total": self.book.mended,
             "report_taken": self.reporter.taken, "connections_refused_total": self.door.refusals.count,

@@ -21,6 +21,7 @@ usual limit, but counts all zones that have it together.)
 
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -42,6 +43,8 @@ MOST = 3_000_000    # sessions that Open vSwitch remembers
 GUESTS, ROUTERS = 2_000_000, 1_000_000      # of them, those of all ports, and of all routers together
 SHARE, LEAST = 262_144, 16_384              # sessions of a zone
 OF_ROUTERS = 0x8000                         # the first of their zones
+MANY = 4096         # sessions of a zone that are read
+COUNT = re.compile(r"count=(\d+)")
 
 
 def shares(zones: Set[int]) -> dict[int, int]:
@@ -96,6 +99,17 @@ class Vswitchd(threading.Thread):
                         break
             except OSError:
                 log.warning("old sessions may live on", extra={"zone": zone, "address": address})
+
+    def sessions(self, zone: int) -> Iterator[str]:
+        """What conntrack remembers there, a line each. While vswitchd says it, it forwards nothing: so not of who has many."""
+        for control in self._lines():
+            control.settimeout(PATIENCE)
+            try:
+                count = COUNT.search(str(_asked(control, "dpctl/ct-get-limits", f"zone={zone}")["result"]))
+                if count and 0 < int(count[1]) <= MANY:
+                    yield from str(_asked(control, "dpctl/dump-conntrack", f"zone={zone}")["result"]).splitlines()
+            except OSError:
+                continue
 
     def _lines(self) -> Iterator[socket.socket]:
         for path in self.folder.glob("*vswitchd*.ctl"):

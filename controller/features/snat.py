@@ -202,6 +202,15 @@ def uplink(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 def asked(address: str) -> tuple[bytes, ...]:
     """The words that lay this address into the register."""
     return tuple(load(term.of, term.value) for term in held(address))
+@derives("router_gateway", at=everywhere)
+def streams(row: Any, net: Net, here: Here) -> Iterator[Answer]:
+    """Whose guests the agents ask for their streams when the gateway has moved, and which ends of them are no further than it."""
+    ways = [one for one in interfaces(net, row.router_id) if any("." in address for address, _ in one.addresses)]
+    if ways and speaks_as(net, row.router_id):
+        yield answer("way out", row.id, generation=row.generation, inside=sorted([one.network, one.mac] for one in ways),
+                     near=sorted({cidr for one in ways for _, cidr in one.addresses if "." in cidr}))
+
+
 
 
 @derives("router_gateway", at=elsewhere)

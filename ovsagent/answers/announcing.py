@@ -41,7 +41,7 @@ class Announcer(threading.Thread):
         self._known = dict(book.answers)
         self._due: list[tuple[float, Key]] = []
         self._news = threading.Event()
-        book.on_change = self._news.set
+        book.on_change.append(self._news.set)
 
     def run(self) -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as line:  # which hears nothing

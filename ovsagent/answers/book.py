@@ -34,7 +34,7 @@ class Book:
         """The greatest of a controller that has spoken here."""
         self.changes = 0
         """How often it became another one: who sleeps over it looks whether it moved."""
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_change: list[Callable[[], None]] = []
         """Called when it did, for who should not sleep."""
         self.mended = 0
         """How often it was another one than the controller had said."""
@@ -75,7 +75,7 @@ class Book:
             self.generation = content.get("generation", 0)
             self.revision, self.answers = revision, changed  # a new one: who reads the old one reads on undisturbed
             self.changes += 1
-            self.on_change()
+            self._tell()
             self._save()
 
     def _heed(self, content: Any) -> None:
@@ -88,7 +88,11 @@ class Book:
         self.generation = content.get("generation", 0)
         self.revision, self.answers = revision, {key: entry for key, entry in answers.items() if entry is not None}
         self.changes += 1
-        self.on_change()
+        self._tell()
+
+    def _tell(self) -> None:
+        for wake in self.on_change:
+            wake()
 
     def _save(self) -> None:
         """Whole or not at all. Before the controller hears that we have it."""

@@ -2,9 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from ovsagent.answers.packet import ICMP, UDP, address4, checksum, mac
+from ovsagent.answers.packet import ICMP, TCP, UDP, address4, checksum, mac
 
-TCP = 6
 CHECKSUM_AT = {TCP: 16, UDP: 6}
 SOURCE, DESTINATION = slice(12, 16), slice(16, 20)
 

@@ -8,7 +8,7 @@ import struct
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-ICMP, UDP, ICMPV6 = 1, 17, 58
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 ALL_MACS = b"\xff" * 6
 

@@ -3,21 +3,18 @@
 import os
 import signal
 import socket
-import struct
-import threading
 import time
 from contextlib import closing
 
 import pytest
 
-from ovsagent.links import inside
+from bench.streams import Streams
 from tests.clouds import eventually
 from tests.outside.test_floating_ips import refused
-from tests.outside.world import ROUTER, ROUTER6, WEB, WEB6, Echo, Someone, World, asked, streamed
+from tests.outside.world import ROUTER, ROUTER6, SILENCE, WEB, WEB6, Echo, Someone, Wire, World, asked, streamed
 
 pytestmark = pytest.mark.system
-SILENCE = int(os.environ.get("UNRYU_SILENCE", "3"))
-"""Seconds for which an old gateway is listened to; in more than 10 it would have announced itself once more."""
+STREAMS = 5  # of each kind
 
 
 def test_guests_of_every_host_leave_under_the_routers_address(world: World) -> None:
@@ -81,55 +78,6 @@ def change(world: World, enable_snat: bool) -> None:
     assert answer.status_code == 200 and world.settled()
 
 
-class Wire:
-    """ARP for an address is asked on the wire every 20 ms; who answers is counted at each host's NIC."""
-
-    def __init__(self, world: World, address: str, hosts: tuple[str, ...]) -> None:
-        self.address = socket.inet_aton(address)
-        self.heard: dict[str, list[float]] = {host: [] for host in hosts}
-        self.over = threading.Event()
-        self.lines = {host: self._line(world.cloud.namespace(host), "eth1") for host in hosts}
-        self.asker = self._line(world.internet.namespace, "br0")
-
-    @staticmethod
-    def _line(namespace: str, device: str) -> socket.socket:
-        with inside(namespace):
-            line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        line.bind((device, 3))
-        line.settimeout(0.2)
-        return line
-
-    def __enter__(self) -> "Wire":
-        self.threads = [threading.Thread(target=self._listen, args=pair) for pair in self.lines.items()]
-        self.threads.append(threading.Thread(target=self._ask))
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-        for line in (self.asker, *self.lines.values()):
-            line.close()
-
-    def _ask(self) -> None:
-        mac = self.asker.getsockname()[4]
-        question = b"\xff" * 6 + mac + b"\x08\x06" + struct.pack(
-            ">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac, socket.inet_aton(ROUTER), bytes(6), self.address)
-        while not self.over.wait(0.02):
-            self.asker.send(question)
-
-    def _listen(self, host: str, line: socket.socket) -> None:
-        while not self.over.is_set():
-            try:
-                frame, (_, _, kind, *_) = line.recvfrom(2000)
-            except TimeoutError:
-                continue
-            if kind == socket.PACKET_OUTGOING and frame[12:14] == b"\x08\x06" and frame[28:32] == self.address:
-                self.heard[host].append(time.monotonic())
-
-
 def test_a_gateway_out_of_the_controllers_sight_falls_silent(world: World) -> None:
     """Its switch hears its successor, and nobody tells it: its own guests leave by the other host from then on, and all streams
     live."""
@@ -155,31 +103,25 @@ def test_a_gateway_out_of_the_controllers_sight_falls_silent(world: World) -> No
     assert world.gateway() != old and asked(guest, world.internet, ROUTER) == world.own[0]
 
 
-def test_streams_live_through_the_end_of_their_gateway(world: World) -> None:
-    """Its switch killed, and whoever would start it again held back: ports stay as they are, so the next host goes on."""
+def test_streams_of_each_kind_live_through_the_end_of_their_gateway(world: World) -> None:
+    """Its switch killed, and whoever would start it again held back: ports stay as they are, so the next host goes on; with who
+    only listens, too, since its own host makes it speak."""
     old = world.gateway()
     guest = world.guests["d" if old != "h1" else "c"]
     monitor, daemon = (world.cloud.pid(name, old) for name in ("ovs-vswitchd-monitor", "ovs-vswitchd"))
     supervisor = world.cloud.pid("supervisor")
     assert monitor and daemon and supervisor
-    with Echo(world.internet) as _:
-        lines = [guest.socket(socket.SOCK_STREAM) for _ in range(20)]
-        for line in lines:
-            line.settimeout(10)
-            line.connect((ROUTER, 5001))
+    with Streams(guest.namespace, world.internet.namespace, ROUTER, STREAMS) as streams:
+        assert eventually(lambda: all(streams.heard))
         try:
             for pid in (supervisor, monitor):
                 os.kill(pid, signal.SIGSTOP)
             os.kill(daemon, signal.SIGKILL)
-            began = time.monotonic()
-            for line in lines:
-                line.sendall(b"x")
-            assert all(line.recv(10) == b"x" for line in lines)
-            assert time.monotonic() - began < 10
+            dead = time.monotonic() + 0.5   # the gateway moves after a second
+            assert eventually(lambda: [len(of) for of in streams.went_on(dead).values()] == [STREAMS] * 3, 60), \
+                streams.went_on(dead)
         finally:
             for pid in (monitor, supervisor):
                 os.kill(pid, signal.SIGCONT)
-            for line in lines:
-                line.close()
     assert world.gateway() not in ("", old)
     assert eventually(lambda: all(s["connected"] for s in world.cloud.status()["switches"]), 30) and world.settled()

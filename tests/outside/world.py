@@ -1,8 +1,10 @@
 """Guests behind a router with a gateway, and who is outside; all of them with sockets in this process."""
 
+import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ ROUTER, ROUTER6, WEB, WEB6 = "203.0.113.1", "2001:db8:cafe::1", "198.51.100.80",
 NETWORKS = {"blue": ("10.91.0.0/24", "fd91::/64"), "red": ("10.92.0.0/24", "fd92::/64")}
 GUESTS = {"a": ("blue", "h1"), "b": ("blue", "h2"), "c": ("red", "h3"), "d": ("blue", "h1")}
 PATIENCE = 1.0
+SILENCE = int(os.environ.get("UNRYU_SILENCE", "3"))
+"""Seconds for which who had an address is listened to; in more than 10 an old gateway would have announced itself once more."""
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Someone:
     six: str = ""
     port: str = ""
     mac: str = ""
+    host: str = ""
 
     def run(self, *command: str, check: bool = True) -> str:
         return run("ip", "netns", "exec", self.namespace, *command, check=check)
@@ -177,9 +182,58 @@ def built(cloud: RunningCloud) -> World:
         port = demo.create_port(name=name, network_id=world.networks[network], security_group_ids=[group.id])
         plugged = cloud.plug(port.id, host, name, "--static")
         four, six = sorted((f["ip_address"] for f in port.fixed_ips), key=lambda address: ":" in address)
-        world.guests[name] = Someone(plugged["namespace"], four, six, port.id, port.mac_address)
+        world.guests[name] = Someone(plugged["namespace"], four, six, port.id, port.mac_address, host)
     assert world.settled()
     for ways in NETWORKS.values():  # who is outside knows the way back to addresses that nobody translates
         for cidr, own in zip(ways, world.own, strict=True):
             world.internet.run("ip", "route", "add", cidr, "via", own)
     return world
+
+
+class Wire:
+    """ARP for an address is asked on the wire every 20 ms; who answers is counted at each host's NIC."""
+
+    def __init__(self, world: World, address: str, hosts: tuple[str, ...]) -> None:
+        self.address = socket.inet_aton(address)
+        self.heard: dict[str, list[float]] = {host: [] for host in hosts}
+        self.over = threading.Event()
+        self.lines = {host: self._line(world.cloud.namespace(host), "eth1") for host in hosts}
+        self.asker = self._line(world.internet.namespace, "br0")
+
+    @staticmethod
+    def _line(namespace: str, device: str) -> socket.socket:
+        with inside(namespace):
+            line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        line.bind((device, 3))
+        line.settimeout(0.2)
+        return line
+
+    def __enter__(self) -> "Wire":
+        self.threads = [threading.Thread(target=self._listen, args=pair) for pair in self.lines.items()]
+        self.threads.append(threading.Thread(target=self._ask))
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        for line in (self.asker, *self.lines.values()):
+            line.close()
+
+    def _ask(self) -> None:
+        mac = self.asker.getsockname()[4]
+        question = b"\xff" * 6 + mac + b"\x08\x06" + struct.pack(
+            ">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac, socket.inet_aton(ROUTER), bytes(6), self.address)
+        while not self.over.wait(0.02):
+            self.asker.send(question)
+
+    def _listen(self, host: str, line: socket.socket) -> None:
+        while not self.over.is_set():
+            try:
+                frame, (_, _, kind, *_) = line.recvfrom(2000)
+            except TimeoutError:
+                continue
+            if kind == socket.PACKET_OUTGOING and frame[12:14] == b"\x08\x06" and frame[28:32] == self.address:
+                self.heard[host].append(time.monotonic())
