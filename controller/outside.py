@@ -1,4 +1,5 @@
-"""The way out of routers: which host holds it, under which address it is spoken there, and where else packets leave."""
+"""The way out of routers: which host holds it, under which address it is spoken there, where else packets leave, and how a host
+that no controller reaches any more hears that what it speaks for is another's."""
 
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address

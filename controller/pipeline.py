@@ -30,6 +30,7 @@ PEER_MAC, PEER_POLICY = Reg("peer_mac", 4, 0, 48), Reg("peer_policy", 8, 0, 64)
 ROUTER = Reg("router", 6, 0, 16)
 FROM_PORT = Reg("from_port", 6, 16, 16)  # the guest's here that sent it; 0 where nobody here did
 REASON = Reg("reason", 7, 0, 16)
+GENERATION = Reg("generation", 7, 16, 8)  # of this host, as it yielded
 CLAIMED_MAC = Reg("claimed_mac", 10, 0, 48)
 ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see controller/addresses.py
 
@@ -55,7 +56,8 @@ WHOSE = Table("br-int", 45, "whose", "Whose address is it: of which MAC, in whic
 JOINED = Table("br-int", 48, "joined", "In which network that a router joins to this one is that address?", next=("whose",))
 MEMBERS = Table("br-int", 50, "members", "Does a rule let members of those groups pass?", next=("commit",))
 COMMIT = Table("br-int", 55, "commit", "Is its connection new, and where does it go on?", next=("l2", "output"))
-HEARD = Table("br-int", 58, "heard", "Does it say that a MAC is on another host now?")
+HEARD = Table("br-int", 58, "heard", "Does it say that a MAC is on another host now, or an address another's?",
+              next=("next_hops", "resolved"))
 L2 = Table("br-int", 60, "l2", "Which port, or which host, is it for?",
            next=("whose", "track", "output", "overlay", "moved", "holder", "ask", "flood", "whence", "entry", "route", "exit",
                  "yielded_to"),
@@ -107,7 +109,8 @@ TABLES = (CLASSIFY, PACE, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, V
           EXIT, SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
-             OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON, CLAIMED_MAC, ADDRESS)
+             OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON, GENERATION,
+             CLAIMED_MAC, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"

@@ -3,6 +3,8 @@
 Nothing is remembered of a connection: it goes on whatever is restarted, and ends with the flows. Two kinds of packets flows
 cannot translate. Of *pieces* Open vSwitch 3.1 mends a checksum that only the first has, and so spoils the later ones: they go
 through conntrack, which puts them together. *ICMP errors* carry the packet that they are about: they go through the agent.
+
+A host that no controller reaches hears on the wire that the address is on another now, as gateways do, and yields it.
 (docs/decisions/0022-addresses-outside.md)
 """
 
@@ -11,14 +13,17 @@ from ipaddress import ip_network
 from typing import Any, NamedTuple
 
 from controller.addresses import held, mac_number
+from controller.crossing import TAGGED, untag
 from controller.derive import Answer, Here, Net, answer, derives, itself, own_host
 from controller.flow import (
+    ARP,
     CONJ_ID,
     ETH_DST,
     ETH_SRC,
     FRAGMENT,
     ICMP,
     ICMP_TYPE,
+    IN_PORT,
     IP_TTL,
     IPV4,
     IPV4_DST,
@@ -33,11 +38,15 @@ from controller.flow import (
     larger,
     load,
     match,
+    move,
+    resubmit,
     set_field,
 )
 from controller.inside import ETHERNET, Interface, interfaces, outside, to_the_door
 from controller.outside import entering, zone
 from controller.pipeline import (
+    CLAIMED_MAC,
+    CLASSIFY,
     ENTRY,
     EXACT,
     EXIT,
@@ -55,8 +64,10 @@ from controller.pipeline import (
     TRANSLATE,
     UPLINK,
     WHOSE,
+    YIELDED_TO,
 )
 from controller.qos import DIRECTIONS, ONE, meters, of_floating, passing, ruling
+from controller.speaking import spoken, succession, whether_yielded
 
 ERRORS = 3, 11, 12  # of ICMP: unreachable, time exceeded, parameter problem
 ABROAD = 1  # the number of a conjunction
@@ -70,7 +81,11 @@ def home(floating: Any, net: Net) -> Any:
 
 @derives("agent", at=itself)
 def oddities(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """What comes for a floating IP and is the agent's: before it is translated, since who sent it must know it again."""
+    """What comes for a floating IP and is the agent's: before it is translated, since who sent it must know it again. And what
+    the agent announces: nothing that this host has yielded meanwhile."""
+    if door := here.ofport("br-int", "routers"):
+        yield flow(CLASSIFY, EXACT + 1, match(IN_PORT == door, TAGGED, ARP), *untag(NETWORK.of), move(ETH_SRC, CLAIMED_MAC),
+                   resubmit(YIELDED_TO), goto(L2))
     yield flow(ENTRY, OVERRIDE, match(TOO_LARGE == 1), *to_the_door(PEER_MAC.of[0:16]))
     for ttl in (0, 1):
         yield flow(ENTRY, OVERRIDE, match(IPV4, IP_TTL == ttl, TOO_LARGE == 0), *to_the_door(EXPIRED))
@@ -114,18 +129,20 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     first = of_floating(here.vif(one.guest.id), one.guest, fixed)
     yield from meters(net, policy, first, ONE)
     sent, received = (passing(net, policy, direction, first, ONE) for direction in DIRECTIONS)
+    yield from succession(way.network, one.mac, floating.floating_port_id, floating.generation)
+    ours = whether_yielded(one.mac)
     # Owned: so ARP on the wire is answered here, and nowhere else.
     yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(address)), load(KNOWN, 1), load(OWNED, 1),
-               load(PEER_MAC, mac_number(one.mac)))
+               load(PEER_MAC, mac_number(one.mac)), *ours)
     sized = () if inside.mtu >= way.mtu else (
         load(PEER_MAC.of[0:16], inside.mtu), larger(inside.mtu + ETHERNET, TOO_LARGE))
     yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == one.mac), *entering(way.router), load(OWNED, 1), *sized,
-               goto(ENTRY))
+               *ours, goto(ENTRY))
     arrives = router, IPV4, IPV4_DST == address
     yield flow(ENTRY, EXACT, match(*arrives), *received, set_field(IPV4_DST, fixed), goto(ROUTE))
     yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, ct_clear(),
                ct_nat(zone(way.router), ROUTE, destination=fixed))
-    abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network)
+    abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network), *ours
     leaves = router, IPV4, IPV4_SRC == fixed
     yield flow(EXIT, EXACT, match(*leaves), *sent, set_field(IPV4_SRC, address), *abroad, goto(UPLINK))
     yield flow(EXIT, EXACT + 1, match(*leaves, FRAGMENT), *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=address))
@@ -141,4 +158,5 @@ def words(floating: Any, net: Net, here: Here) -> Iterator[Answer]:
                      fixed=floating.fixed_ip_address, mac=one.inside.mac, zone=zone(one.outside.router))
         yield answer("router", floating.floating_port_id, network=one.outside.network, mac=one.mac,
                      addresses=[f"{one.address}/{one.prefix}"], next_hops=[])
-        yield answer("announce", floating.id, network=one.outside.network, mac=one.mac, addresses=[one.address])
+        yield answer("announce", floating.id, network=one.outside.network, mac=one.mac, addresses=[one.address],
+                     word=spoken(floating.floating_port_id, floating.generation))

@@ -39,6 +39,8 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
     router_id: str | None = field(None, ref="router", post=False, length=64)
     qos_policy_id: str | None = field(None, ref="qos_policy", put=True, length=64)
     status: str = field("DOWN", observed=True, inert=True)
+    generation: int = field(0, observed=True, internal=True)
+    """It grows with each move, so that the host that had it before can be told from the one that has it now."""
     adds = {"qos_network_policy_id": str | None, "port_details": (DETAILS, None), "port_forwardings": [FORWARDED]}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
@@ -60,7 +62,7 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
         return self._associated(tx, context)
 
     def cleared(self, name: str) -> Self:
-        return self.replace(port_id=None, fixed_ip_address=None, router_id=None, status="DOWN")
+        return self.replace(port_id=None, fixed_ip_address=None, router_id=None, status="DOWN", generation=self.generation + 1)
 
     def before_delete(self, tx: "Tx", context: "Context") -> None:
         if tx.where("port_forwarding", floatingip_id=self.id):
@@ -126,7 +128,7 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
                                f"fixed IP {fixed['ip_address']}, as that fixed IP already has a floating IP on external network "
                                f"{self.floating_network_id}.", "FloatingIPPortAlreadyAssociated")
         router = router_between(tx, self, port, fixed["subnet_id"])
-        return self.replace(fixed_ip_address=fixed["ip_address"], router_id=router, status="DOWN")
+        return self.replace(fixed_ip_address=fixed["ip_address"], router_id=router, status="DOWN", generation=self.generation + 1)
 
     def _fixed(self, port: Any) -> dict[str, str]:
         fours = [fixed for fixed in port.fixed_ips if ":" not in fixed["ip_address"]]

@@ -24,6 +24,7 @@ from controller.flow import (
     VLAN_TCI,
     Field,
     Flow,
+    Terms,
     flow,
     goto,
     load,
@@ -67,6 +68,7 @@ def resolution(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     for table in (NEIGHBOUR, RESOLVED):
         yield flow(table, EXACT, match(KNOWN == 1), move(PEER_MAC, ETH_DST), resubmit(L2))
     yield flow(NEIGHBOUR, EXACT, match(KNOWN == 0), resubmit(NEXT_HOPS), goto(RESOLVED))
+    yield flow(RESOLVED, SPECIAL + 1, match(FROM_WIRE == 1))  # straight from there come no packets, but news: see hearsay
     yield flow(RESOLVED, EXACT, match(KNOWN == 0), move(ADDRESS.of[0:48], ETH_DST), *to_the_door(NEXT_HOP))
 
 
@@ -101,10 +103,6 @@ def _hosts_of(net: Net, routers: Iterable[str]) -> Iterable[str]:
     return frozenset().union(*(hosts_of_router(net, router_id) for router_id in routers))
 
 
-def hosts_leaving_by_its_network(subnet: Any, net: Net) -> Iterable[str]:
-    return hosts_leaving_by_it(net.get("network", subnet.network_id), net)
-
-
 @derives("network", at=hosts_asking_on_it)
 def hearsay(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What somebody on the wire tells one of us, who asked: the agent hears it, too, for packets may wait for it."""
@@ -119,19 +117,19 @@ def hearsay(network: Any, net: Net, here: Here) -> Iterator[Flow]:
     for said, address, mac in SAID:
         yield flow(HEARD, SPECIAL if mac is ETH_SRC else EXACT, match(NETWORK == network.number, FROM_WIRE == 1, ours, said),
                    *laid(address), learnt(mac, network), *copied)
-
-
-@derives("subnet", at=hosts_leaving_by_its_network)
-def announcements(subnet: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """What its gateway tells everybody: that it is another now, perhaps. Of nobody else, or every address that any host
-    announces would be remembered by all."""
-    network = net.get("network", subnet.network_id)
+    # To everybody it says that it is another now, perhaps: heeded of whom we know (as RFC 826 has it), or every address that any
+    # host announces would be remembered by all.
     for said, address, mac in SAID:
-        if subnet.gateway_ip and (address is ARP_SPA) == (subnet.ip_version == 4):
-            what = ARP if address is ARP_SPA else said
-            yield flow(HEARD, OVERRIDE if mac is ETH_SRC else OVERRIDE - 1,
-                       match(NETWORK == network.number, FROM_WIRE == 1, TO_ALL, what, address == subnet.gateway_ip),
-                       *laid(address), learnt(mac, network))
+        known = match(NETWORK == network.number, FROM_WIRE == 1, KNOWN == 1, anybodys(said))
+        yield flow(RESOLVED, OVERRIDE + (mac is ETH_SRC), known, learnt(mac, network))
+        if mac is not ETH_SRC:
+            yield flow(HEARD, EXACT, match(NETWORK == network.number, FROM_WIRE == 1, TO_ALL, anybodys(said)), *laid(address),
+                       resubmit(NEXT_HOPS), resubmit(RESOLVED), load(KNOWN, 0))
+
+
+def anybodys(said: Terms) -> Terms:
+    """Who asks everybody by ARP says who he is, as who answers."""
+    return ARP if said is ARP_REPLY else said
 
 
 def learnt(mac: Field, network: Any) -> bytes:

@@ -48,7 +48,7 @@ from controller.pipeline import (
     UPLINK,
     WHOSE,
 )
-from controller.speaking import whether_yielded
+from controller.speaking import spoken, whether_yielded
 
 PROTOCOLS = {"tcp": (TCP, TCP_SRC, TCP_DST), "udp": (UDP, UDP_SRC, UDP_DST)}
 
@@ -67,17 +67,19 @@ def its_gateway(forwarding: Any, net: Net) -> Iterable[str]:
 def door(floating: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Asked for and sent to as the router's own address is; not any more when another host is the gateway."""
     way, own = outside(net, floating.router_id), net.get("port", floating.floating_port_id)
+    ours = whether_yielded(way.mac)
     yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(floating.floating_ip_address)), load(KNOWN, 1), load(OWNED, 1),
-               load(PEER_MAC, mac_number(own.mac_address)), *whether_yielded(way))
+               load(PEER_MAC, mac_number(own.mac_address)), *ours)
     yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == own.mac_address), *entering(way.router), load(OWNED, 0),
-               *whether_yielded(way), goto(ENTRY))
+               *ours, goto(ENTRY))
 
 
 @derives("floatingip", at=with_forwardings)
 def news(floating: Any, net: Net, here: Here) -> Iterator[Answer]:
     """To be announced from the host where it is."""
     way, own = outside(net, floating.router_id), net.get("port", floating.floating_port_id)
-    yield answer("announce", floating.id, network=way.network, mac=own.mac_address, addresses=[floating.floating_ip_address])
+    yield answer("announce", floating.id, network=way.network, mac=own.mac_address, addresses=[floating.floating_ip_address],
+                 word=spoken(floating.floating_port_id, floating.generation))
 
 
 @derives("port_forwarding", at=its_gateway)

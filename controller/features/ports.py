@@ -146,6 +146,9 @@ class Port(Resource, kind="port", service="network", quota=500, unique_together=
                 raise Conflict(f"Port {self.id} is bound to {before.binding_host_id}: its MAC address cannot change.",
                                "PortBound")
             self._mac(tx)
+        if self.binding_host_id != before.binding_host_id:
+            for floating in tx.where("floatingip", port_id=self.id):
+                tx.update(floating, generation=floating.generation + 1)
         may_leave(tx, context, before, self)
         self = self._secured(tx, context, before)
         if self.extra_dhcp_opts != before.extra_dhcp_opts:

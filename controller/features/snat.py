@@ -95,7 +95,7 @@ def elsewhere(row: Any, net: Net) -> Iterable[str]:
 @derives("agent", at=itself)
 def replies(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What came back goes in; of all else that was for a router's own address only pings are answered."""
-    for table in (L2, ENTRY):
+    for table in (L2, ENTRY, UPLINK):
         yield flow(table, OVERRIDE + 1, match(YIELDED == 1))
     yield flow(RETURNED, EXACT, match(IPV4, TRK == 1, RPL == 1), goto(ROUTE))
     yield flow(RETURNED, EXACT, match(ICMP, TRK == 1, RPL == 0, ICMP_TYPE == 8), goto(ROUTE))
@@ -110,9 +110,9 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     network = NETWORK == way.network
     for address, _ in way.addresses:
         yield flow(WHOSE, OVERRIDE, match(network, held(address)), load(KNOWN, 1), load(OWNED, 1),
-                   load(PEER_MAC, mac_number(way.mac)), *whether_yielded(way))
+                   load(PEER_MAC, mac_number(way.mac)), *whether_yielded(way.mac))
     yield from agents_word(way, here)
-    yield from succession(way, row)
+    yield from succession(way.network, way.mac, row.id, row.generation)
 
 
 @derives("router_gateway", at=its_host)
@@ -125,7 +125,7 @@ def inward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     sized = () if least >= way.mtu or not own else (
         load(PEER_MAC.of[0:16], least), larger(least + ETHERNET, TOO_LARGE))
     yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == way.mac), *entering(way.router), load(OWNED, 0), *sized,
-               *whether_yielded(way), goto(ENTRY))
+               *whether_yielded(way.mac), goto(ENTRY))
     router = ROUTER == way.router
     if own:
         yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), *received, ct_clear(),
@@ -167,7 +167,7 @@ def outward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     router = ROUTER == way.router
     for _, number in networks(net, row.router_id):
         yield flow(L2, EXACT, match(NETWORK == number, ETH_DST == way.mac), *entering(way.router), goto(EXIT))
-    yield flow(EXIT, FALLBACK, match(router), *whether_yielded(way), goto(SNAT))
+    yield flow(EXIT, FALLBACK, match(router), *whether_yielded(way.mac), goto(SNAT))
     yield flow(SNAT, OVERRIDE, match(router, YIELDED == 1), set_field(ETH_DST, way.mac), load(FROM_OVERLAY, 0), resubmit(OVERLAY))
     abroad = set_field(ETH_SRC, way.mac), load(NETWORK, way.network)
     if own:
@@ -202,15 +202,6 @@ def uplink(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 def asked(address: str) -> tuple[bytes, ...]:
     """The words that lay this address into the register."""
     return tuple(load(term.of, term.value) for term in held(address))
-@derives("router_gateway", at=everywhere)
-def streams(row: Any, net: Net, here: Here) -> Iterator[Answer]:
-    """Whose guests the agents ask for their streams when the gateway has moved, and which ends of them are no further than it."""
-    ways = [one for one in interfaces(net, row.router_id) if any("." in address for address, _ in one.addresses)]
-    if ways and speaks_as(net, row.router_id):
-        yield answer("way out", row.id, generation=row.generation, inside=sorted([one.network, one.mac] for one in ways),
-                     near=sorted({cidr for one in ways for _, cidr in one.addresses if "." in cidr}))
-
-
 
 
 @derives("router_gateway", at=elsewhere)
@@ -234,6 +225,15 @@ def crossing(row: Any, net: Net, here: Here) -> Iterator[Flow]:
         if tunnel and peer and peer.tunnel_ip:
             yield flow(DEPART, EXACT, match(NETWORK == number, ETH_DST == way.mac),
                        set_field(TUN_ID, network.segmentation_id), set_field(TUN_DST, peer.tunnel_ip), output(tunnel))
+
+
+@derives("router_gateway", at=everywhere)
+def streams(row: Any, net: Net, here: Here) -> Iterator[Answer]:
+    """Whose guests the agents ask for their streams when the gateway has moved, and which ends of them are no further than it."""
+    ways = [one for one in interfaces(net, row.router_id) if any("." in address for address, _ in one.addresses)]
+    if ways and speaks_as(net, row.router_id):
+        yield answer("way out", row.id, generation=row.generation, inside=sorted([one.network, one.mac] for one in ways),
+                     near=sorted({cidr for one in ways for _, cidr in one.addresses if "." in cidr}))
 
 
 @derives("router_gateway", at=its_host)

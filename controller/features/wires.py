@@ -72,11 +72,11 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     one = interface(net, row.id)
     for address in sorted({*(address for address, _ in one.addresses), *one.link_local}):
         yield flow(WHOSE, OVERRIDE + 1, match(NETWORK == one.network, FROM_WIRE == 1, held(address)), load(KNOWN, 1),
-                   load(OWNED, 1), load(PEER_MAC, mac_number(one.mac)), load(OF_ROUTER, 1), *whether_yielded(one))
+                   load(OWNED, 1), load(PEER_MAC, mac_number(one.mac)), load(OF_ROUTER, 1), *whether_yielded(one.mac))
     # What else it says, to guests here, leaves under the host's MAC.
     for announcement in (ARP, ND_NA):
         yield from agents_word(one, here, announcement)
-    yield from succession(one, row)
+    yield from succession(one.network, one.mac, row.id, row.generation)
 
 
 @derives("router_interface", at=its_speaker)
@@ -89,7 +89,7 @@ def entrance(row: Any, net: Net, here: Here) -> Iterator[Flow]:
         if version not in {ip_network(cidr).version for _, cidr in one.addresses}:
             continue
         yield flow(L2, EXACT, match(NETWORK == one.network, FROM_WIRE == 1, ETH_DST == one.mac, family), *laid(source),
-                   resubmit(WHOSE), *entering(one.router), *whether_yielded(one), goto(WHENCE))
+                   resubmit(WHOSE), *entering(one.router), *whether_yielded(one.mac), goto(WHENCE))
         for prefix in sorted(p for p in ways if ip_network(p).version == version and any(within(p, wide) for wide in mine)):
             yield flow(WHENCE, FALLBACK + ip_network(prefix).prefixlen,
                        match(ROUTER == one.router, NETWORK == one.network, _from(prefix)),

@@ -5,7 +5,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,8 +99,7 @@ def test_a_gateways_generation_is_nobodys_to_guess(routed: Scene) -> None:
 def test_a_guest_on_the_wire_is_no_gateway_and_has_no_floating_ip(routed: Scene) -> None:
     """Even if it knew what the next generation will say."""
     [(id, generation)] = asked(routed, "SELECT id, generation FROM router_gateway WHERE router_id = ?", routed.router)
-    row = SimpleNamespace(id=id)
-    words = [spoken(row, generation + n) for n in range(1, NEWER + 1)]
+    words = [spoken(id, generation + n) for n in range(1, NEWER + 1)]
     host = next(h for h in ("h1", "h2") if h != routed.gateway())
     claimed = routed.own[4], OUTSIDE, *(address for address, _ in routed.floating.values())
     with straight(routed, host) as me:

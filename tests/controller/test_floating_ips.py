@@ -79,6 +79,24 @@ def test_one_is_had_associated_moved_and_given_back(world: World) -> None:
     assert not world.api("GET", "/ports?device_owner=network:floatingip", token=ADMIN).json["ports"]
 
 
+def test_each_move_is_told_from_the_one_before(world: World) -> None:
+    """From port to port, to nobody, and from host to host of one port; nothing else counts as a move."""
+    floating, other = world.floating(port_id=world.guest), world.port()["id"]
+    seen = []
+
+    def moves(of: str = "", **values: Any) -> None:
+        path = f"/ports/{of}" if of else f"/floatingips/{floating['id']}"
+        answer = world.api("PUT", path, {"port" if of else "floatingip": values}, ADMIN)
+        assert answer.status_code == 200, answer.get_data(as_text=True)
+        with world.api.database.reading() as tx:
+            seen.append(tx.get("floatingip", floating["id"]).generation)
+
+    moves(description="web"), moves(of=world.guest, name="web"), moves(of=other, **{"binding:host_id": "h1"})
+    assert len(set(seen)) == 1
+    moves(port_id=other), moves(of=other, **{"binding:host_id": "h2"}), moves(port_id=None), moves(port_id=world.guest)
+    assert len(set(seen)) == 5 and seen == sorted(seen)
+
+
 def test_filters_that_clients_use(world: World) -> None:
     one, other = world.floating(port_id=world.guest), world.floating()
     for query, wanted in (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.bootstrap import load_features
-from controller.derive import Engine, catalogue
+from controller.derive import BOOK, Engine, catalogue
 from controller.flow import text
 from controller.pipeline import BRIDGES, TABLES
 from tests.controller import routed
@@ -80,6 +80,30 @@ def golden() -> Iterator[str]:
 def test_what_gateways_put_on_hosts() -> None:
     load_features()
     assert "\n".join(golden()).splitlines() == GOLDEN.read_text().splitlines(), "run: python -m tests.controller.test_snat"
+
+
+def test_what_one_generation_taught_no_other_heeds() -> None:
+    """A host may be its own successor's successor: what its switch wrote down as it was cut off goes with the first change."""
+    load_features()
+
+    def taught(generation: int) -> set[str]:
+        moved = put("router_gateway", **{**(routed.LEADING_OUT[1][2] or {}), "generation": generation})
+        return {line for line in flows(routed.JOINED, (routed.LEADING_OUT[0], moved))["h1"] if "learn(" in line}
+
+    assert len(taught(0)) == 3 and not taught(0) & taught(2)
+
+
+def test_agents_are_told_whose_streams_leave_by_it() -> None:
+    load_features()
+
+    def told(*states: routed.State) -> list[Any]:
+        wanted = Engine(showing(*states), catalogue.values()).wanted
+        return [entry.data for host in ("h1", "h2") for key, (_, entry) in wanted[host][BOOK].items() if key[0] == "way out"]
+
+    one, two = told(routed.JOINED, routed.LEADING_OUT)
+    assert one == two == {"generation": 0, "inside": [[7, "fa:16:3e:00:01:01"], [9, "fa:16:3e:00:01:02"]],
+                          "near": ["10.0.0.0/24", "10.1.0.0/24"]}
+    assert not told(*STATES["without SNAT"]) and not told(*STATES["from nowhere"])
 
 
 if __name__ == "__main__":

@@ -17,14 +17,14 @@ table=classify, priority=150,icmp6,in_port=4,dl_vlan=7,dl_vlan_pcp=0,dl_src=fa:1
     actions=move:NXM_OF_VLAN_TCI[0..11]->NXM_NX_REG0[0..11],move:NXM_OF_VLAN_TCI[13..15]->NXM_NX_REG0[12..14],pop_vlan,
         load:0xfa163e000101->OXM_OF_PKT_REG5[0..47],resubmit(,yielded_to),goto_table:l2
 table=local, priority=200,arp,reg0=0x200007/0x207fff,arp_op=1,arp_sha=fa:16:3e:00:01:01,arp_tha=3e:f3:54:4c:ac:b5
-    actions=learn(table=yielded_to,priority=100,delete_learned,cookie=0x83e67b3e6ae29bf1,NXM_NX_REG10[0..15]=0xfa16,
-        reg11=0x3e000101,load:0x1->NXM_NX_REG0[26],load:0x0->NXM_NX_REG0[22]),goto_table:l2
+    actions=learn(table=yielded_to,priority=100,delete_learned,cookie=0x83e6304a5c85a860,NXM_NX_REG10[0..15]=0xfa16,
+        reg11=0x3e000101,load:0x1->NXM_NX_REG0[26],load:0x0->NXM_NX_REG0[22],load:0x0->NXM_NX_REG7[16..23]),goto_table:l2
 table=local, priority=200,arp,reg0=0x200007/0x207fff,arp_op=1,arp_sha=fa:16:3e:00:01:01,arp_tha=86:eb:34:e3:04:08
-    actions=learn(table=yielded_to,priority=100,delete_learned,cookie=0x83e67b3e6ae29bf1,NXM_NX_REG10[0..15]=0xfa16,
-        reg11=0x3e000101,load:0x1->NXM_NX_REG0[26],load:0x0->NXM_NX_REG0[22]),goto_table:l2
+    actions=learn(table=yielded_to,priority=100,delete_learned,cookie=0x83e6304a5c85a860,NXM_NX_REG10[0..15]=0xfa16,
+        reg11=0x3e000101,load:0x1->NXM_NX_REG0[26],load:0x0->NXM_NX_REG0[22],load:0x0->NXM_NX_REG7[16..23]),goto_table:l2
 table=local, priority=200,arp,reg0=0x200007/0x207fff,arp_op=1,arp_sha=fa:16:3e:00:01:01,arp_tha=ee:78:59:0a:81:22
-    actions=learn(table=yielded_to,priority=100,delete_learned,cookie=0x83e67b3e6ae29bf1,NXM_NX_REG10[0..15]=0xfa16,
-        reg11=0x3e000101,load:0x1->NXM_NX_REG0[26],load:0x0->NXM_NX_REG0[22]),goto_table:l2
+    actions=learn(table=yielded_to,priority=100,delete_learned,cookie=0x83e6304a5c85a860,NXM_NX_REG10[0..15]=0xfa16,
+        reg11=0x3e000101,load:0x1->NXM_NX_REG0[26],load:0x0->NXM_NX_REG0[22],load:0x0->NXM_NX_REG7[16..23]),goto_table:l2
 table=whose, priority=201,reg0=0x200007/0x207fff,reg12=0,reg13=0,reg14=0xffff,reg15=0xa000001
     actions=load:0x1->NXM_NX_REG0[20],load:0x1->NXM_NX_REG0[22],load:0xfa163e000101->OXM_OF_PKT_REG2[0..47],
         load:0x1->NXM_NX_REG0[25],load:0xfa163e000101->OXM_OF_PKT_REG5[0..47],resubmit(,yielded_to)

@@ -13,7 +13,7 @@ import pytest
 
 from ovsagent.links import inside
 from tests.clouds import eventually
-from tests.outside.world import ROUTER, WEB, Echo, Someone, World, asked, streamed
+from tests.outside.world import ROUTER, SILENCE, WEB, Echo, Someone, Wire, World, asked, streamed
 
 pytestmark = pytest.mark.system
 
@@ -159,6 +159,36 @@ def _heard(line: socket.socket) -> bool:
         return False
 
 
+def test_a_host_out_of_the_controllers_sight_hears_that_it_has_moved(world: World) -> None:
+    """Its switch answers for it no more, and its guest says nothing in its name; and it is its own again when it comes back."""
+    a, b = world.guests["a"], world.guests["b"]
+    mgmt = "ip", "-n", world.cloud.namespace("h1"), "link", "set", "mgmt"
+    with world.floating("a") as floating, closing(world.internet.socket(socket.SOCK_DGRAM)) as outside:
+        address = floating.floating_ip_address
+        outside.bind(("", 5003))
+        with Wire(world, address, ("h1", "h2")) as wire:
+            assert eventually(lambda: wire.heard["h1"])
+            world.cloud.run(*mgmt, "down")
+            try:
+                world.demo.update_ip(floating.id, port_id=b.port)
+                assert eventually(lambda: wire.heard["h2"], 15)
+                first = wire.heard["h2"][0]
+                assert eventually(lambda: wire.heard["h2"][-1] > first + SILENCE, SILENCE + 15)
+                late = [at - first for at in wire.heard["h1"] if at > first + 1]
+                assert not late, late
+                assert asked(world.internet, b, address) == ROUTER
+                with closing(a.socket(socket.SOCK_DGRAM)) as line:
+                    line.sendto(b"x", (ROUTER, 5003))
+                with pytest.raises(TimeoutError):
+                    outside.recv(10)
+                world.demo.update_ip(floating.id, port_id=a.port)
+            finally:
+                world.cloud.run(*mgmt, "up")
+        assert eventually(lambda: world.demo.get_ip(floating.id).status == "ACTIVE", 60)
+        # Its agent may have announced it before its switch knew better, which said nothing then: it says so again, for 3 seconds.
+        assert eventually(lambda: world.internet.reaches(address), 20) and asked(world.internet, a, address) == ROUTER
+
+
 def test_forwarded_ports_lead_to_guests_on_several_hosts(world: World) -> None:
     c, d, internet = world.guests["c"], world.guests["d"], world.internet
     with world.floating() as floating:
@@ -209,14 +239,13 @@ def test_with_the_control_plane_dead_all_of_it_goes_on(world: World) -> None:
 
 
 def test_what_a_floating_ip_costs(world: World) -> None:
-    """Flows on the host of its port, and none on any other."""
+    """Flows on the host of its port, and none on any other. (Beside next hops that were heard of meanwhile.)"""
     def count() -> dict[str, int]:
         assert world.settled()
-        return {h: len(re.findall("table=", world.cloud.ofctl(h, "dump-flows", "br-int"))) for h in ("h1", "h2", "h3")}
+        return {h: len(re.findall(r", table=(?!102)", world.cloud.ofctl(h, "dump-flows", "br-int"))) for h in ("h1", "h2", "h3")}
 
     with world.floating("a"):
         before = count()
         with world.floating("d"):
             after = count()
-    learned = 4  # next hops that were heard of meanwhile
-    assert after["h1"] - before["h1"] <= 8 + learned and abs(after["h2"] - before["h2"]) <= learned
+    assert after["h1"] - before["h1"] <= 11 and after["h2"] == before["h2"], (before, after)
