@@ -1,5 +1,5 @@
 # `make demo` and `make test` are the two to begin with; both set up what they need (README.md).
-.PHONY: setup demo test drill check up down bench lock clean
+.PHONY: setup demo test drill check types quick up down bench lock clean
 PYTHON = .venv/bin/python
 # pytest keeps what it makes of the tests' sources, too.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,7 +31,12 @@ drill: setup  ## the random drills at full count
 
 check: setup  ## the quick loop: style, types, and what needs no switch
 	@.venv/bin/ruff check
+	@$(MAKE) --no-print-directory --jobs types quick
+
+types:
 	@.venv/bin/mypy
+
+quick:
 	@$(PYTEST) -m "not system"
 
 up: setup  ## leave a cloud running to play with

@@ -78,7 +78,8 @@ def serve() -> None:
     door.start()
     log.info("controller ready", openflow=settings.openflow, listen=settings.listen, revision=loop.picture.revision,
              **loop.took)
-    runner.join()
+    while runner.is_alive():  # a signal that came just before an endless wait would be heard when that ends: never
+        runner.join(1.0)
     door.stop()
     switches.stop()
     database.close()
