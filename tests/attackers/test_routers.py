@@ -159,8 +159,8 @@ def test_a_flood_at_the_router_drowns_nobody(routed: Scene) -> None:
                       (near.port, "curl", "-sm3", "http://169.254.169.254/openstack/latest/meta_data.json"),
                       (f"lease of {near.four} obtained", "udhcpc", "-i", "eth0", "-fqn", "-t5", "-T1", "-s", "/bin/true")):
             assert eventually(lambda words=words: says(*words), 60), words
-        outside(routed, "addr", "add", "203.0.113.77/24", "dev", "br0")
+        outside(routed, "addr", "add", "203.0.113.251/24", "dev", "br0")
         try:
-            assert eventually(lambda: says("1 received", "ping", "-c1", "-W1", "203.0.113.77"), 60)
+            assert eventually(lambda: says("1 received", "ping", "-c1", "-W1", "203.0.113.251"), 60)
         finally:
-            outside(routed, "addr", "del", "203.0.113.77/24", "dev", "br0")
+            outside(routed, "addr", "del", "203.0.113.251/24", "dev", "br0")

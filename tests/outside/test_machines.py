@@ -130,7 +130,6 @@ def test_guests_find_a_machine_that_nobody_has_told_of(site: Site) -> None:
         assert guest.reaches(MACHINE) and guest.reaches(MACHINE6), name
         assert asked(guest, site.machine, MACHINE) == guest.four and asked(guest, site.machine, MACHINE6) == guest.six
         for address in (MACHINE, MACHINE6):
-            guest.ping(address, "-s", "3000", count=1)  # (which may teach it the way's MTU)
             assert guest.reaches(address, "-s", "3000")
     with Echo(site.machine):
         streamed(site.world.guests["c"], MACHINE)
