@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from rich.table import Table as Columns
 
 from bench.cloud import FirstAnswer, Lab, command, lab
 from bench.datapath import TRAFFIC, UNITS, Guest, Sides, echo
+from bench.streams import Session, Streams
 from ovsagent.links import inside
 from topology import api
 from topology.cloud import Cloud
 
 ROUNDS, TIMES, CONNECTIONS, PINGS, STREAMS, MANY = 5, 10, 1000, 40, 20, 5000
+SILENCE, PATIENCE = 0.5, 60.0
 OUTSIDE = "203.0.113.1"
 
 
@@ -165,33 +168,57 @@ def connections(ways: Ways) -> dict[str, float]:
 
 
 def failover(ways: Ways) -> dict[str, Any]:
-    """The gateway's vswitchd frozen, with open streams: seconds until they go on, and how many do."""
+    """The gateway's vswitchd frozen, with open streams of three kinds: how many go on, and after how many seconds."""
     holder = next(h for h in ("h1", "h2") if "nat(src=" in command(
         "ovs-ofctl", "-O", "OpenFlow13", "dump-flows", f"unix:{ways.cloud.state}/hosts/{h}/br-int.mgmt", "table=97"))
     guest = ways.guests[0 if holder == "h2" else 2]
-    with inside(ways.internet.namespace):
-        listener = socket.create_server(("", 5000), backlog=64)
-    lines, ends = [], []
-    for _ in range(STREAMS):
-        with inside(guest.namespace):
-            lines.append(socket.create_connection((OUTSIDE, 5000), 20))
-        ends.append(listener.accept()[0])
     pids = [p["pid"] for p in ways.cloud.status()["processes"] if p["host"] == holder and p["name"].startswith("ovs-vswitchd")]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    began, alive = time.perf_counter(), 0
-    try:
-        for line, end in zip(lines, ends, strict=True):
-            end.settimeout(10)
-            line.sendall(b"x")
-            alive += end.recv(1) == b"x"
-        seconds = time.perf_counter() - began
-    finally:
+    with Streams(guest.namespace, ways.internet.namespace, OUTSIDE, STREAMS) as streams:
+        time.sleep(1)
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-        for each in (listener, *lines, *ends):
-            each.close()
-    return {"seconds": round(seconds, 2), "streams": STREAMS, "alive": alive}
+            os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        silent = began + SILENCE    # what was on its way has come
+        try:
+            while sum(map(len, streams.went_on(silent).values())) < len(streams.all) and time.monotonic() < began + PATIENCE:
+                time.sleep(0.1)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        return {kind: {"streams": STREAMS, "alive": len(after), **_seconds([SILENCE + each for each in after])}
+                for kind, after in streams.went_on(silent).items()}
+
+
+def _seconds(found: list[float]) -> dict[str, float]:
+    return {"median s": round(statistics.median(found), 2), "worst s": round(max(found), 2)} if found else {}
+
+
+def endings(ways: Ways) -> dict[str, dict[str, float]]:
+    """A way is taken from a session: milliseconds from the API's answer to the last answer of the other end."""
+    one, _, far = ways.guests
+    floating = ways.network.create_ip(floating_network_id=ways.external)
+    address = floating.floating_ip_address
+
+    def associate(guest: Guest | None) -> None:
+        port = ways.ports[guest.address] if guest else None
+        ways.network.put(f"/floatingips/{floating.id}", json={"floatingip": {"port_id": port}}).raise_for_status()
+
+    def lead_out(**info: Any) -> None:
+        way = {"network_id": ways.external, **info} if info else None
+        ways.network.put(f"/routers/{ways.router}", json={"router": {"external_gateway_info": way}}).raise_for_status()
+
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(TIMES):
+        for name, last in (("floating IP taken away", None), ("floating IP moved", far)):
+            associate(one)
+            found[name].append(Session(ways.internet, one, address).ended(partial(associate, last)))
+            associate(None)
+        for name, more in (("SNAT disabled", {"enable_snat": False}), ("gateway cleared", {})):
+            found[name].append(Session(one, ways.internet, OUTSIDE).ended(partial(lead_out, **more)))
+            lead_out(enable_snat=True)
+            ways.settle()
+    ways.network.delete_ip(floating.id)
+    return {name: {"median": round(statistics.median(of)), "worst": round(max(of))} for name, of in found.items()}
 
 
 def costs(ways: Ways) -> dict[str, int]:
@@ -229,6 +256,7 @@ def run() -> dict[str, Any]:
         result[f"associated, ms, {MANY} ports"] = associations(ways)
         result["failover"] = failover(ways)
         ways.settle()
+        result["sessions ended, ms"] = endings(ways)
         result["flows"] = costs(ways)
     return result
 

@@ -1,11 +1,13 @@
-"""Streams that one end alone speaks in, and streams that are answered: which of them go on after a fault, and when."""
+"""Streams that one end alone speaks in, and streams that are answered: which of them go on after a fault, and when. Sessions that
+shall not go on: when they end."""
 
 import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ovsagent.links import inside
 
@@ -88,3 +90,65 @@ class Streams(threading.Thread):
         for ends, heard in zip(self.all, self.heard, strict=True):
             found[ends.kind] += [at - since for at in heard if at > since][:1]
         return found
+
+
+class Someone(Protocol):
+    @property
+    def namespace(self) -> str: ...
+
+
+class Session:
+    """Datagrams between two, every 5 ms, each of which is answered."""
+
+    def __init__(self, near: Someone, far: Someone, address: str, port: int = 5011) -> None:
+        self._lines = []
+        for one in (near, far):
+            with inside(one.namespace):
+                self._lines.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._lines[1].bind(("", port))
+        self._to = address, port
+        self._last = 0.0
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._ask, self._hear, self._answer)]
+
+    def ended(self, end: Callable[[], object], patience: float = 10) -> float:
+        """Milliseconds from when this has been done until the last answer."""
+        for thread in self._threads:
+            thread.start()
+        while not self._last:
+            time.sleep(0.01)
+        end()
+        done = time.monotonic()
+        while time.monotonic() < max(done, self._last) + 1 and time.monotonic() < done + patience:
+            time.sleep(0.05)
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        for line in self._lines:
+            line.close()
+        return max(0.0, self._last - done) * 1000
+
+    def _ask(self) -> None:
+        while not self._over.wait(0.005):
+            with suppress(OSError):     # no way any more
+                self._lines[0].sendto(b"x", self._to)
+
+    def _hear(self) -> None:
+        while not self._over.is_set():
+            if self._heard(self._lines[0]):
+                self._last = time.monotonic()
+
+    def _answer(self) -> None:
+        while not self._over.is_set():
+            if peer := self._heard(self._lines[1]):
+                with suppress(OSError):
+                    self._lines[1].sendto(b"x", peer)
+
+    @staticmethod
+    def _heard(line: socket.socket) -> tuple[str, int] | None:
+        line.settimeout(0.1)
+        try:
+            peer: tuple[str, int] = line.recvfrom(10)[1]
+            return peer
+        except OSError:
+            return None
