@@ -139,8 +139,11 @@ class Session:
                 self._last = time.monotonic()
 
     def _answer(self) -> None:
+        first = None    # who comes as another one begins another session
         while not self._over.is_set():
-            if peer := self._heard(self._lines[1]):
+            peer = self._heard(self._lines[1])
+            first = first or peer
+            if peer and peer == first:
                 with suppress(OSError):
                     self._lines[1].sendto(b"x", peer)
 

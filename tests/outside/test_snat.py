@@ -5,10 +5,12 @@ import signal
 import socket
 import time
 from contextlib import closing
+from functools import partial
+from typing import Any
 
 import pytest
 
-from bench.streams import Streams
+from bench.streams import Session, Streams
 from tests.clouds import eventually
 from tests.outside.test_floating_ips import refused
 from tests.outside.world import ROUTER, ROUTER6, SILENCE, WEB, WEB6, Echo, Someone, Wire, World, asked, streamed
@@ -72,9 +74,26 @@ def test_without_snat_every_guest_is_itself(world: World) -> None:
 
 
 def change(world: World, enable_snat: bool) -> None:
-    info = {"network_id": world.external, "enable_snat": enable_snat}
+    lead_out(world, {"network_id": world.external, "enable_snat": enable_snat})
+    assert world.settled()
+
+
+def lead_out(world: World, info: dict[str, Any] | None) -> None:
     answer = world.admin.put(f"/routers/{world.router}", json={"router": {"external_gateway_info": info}})
-    assert answer.status_code == 200 and world.settled()
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_session_ends_with_its_way_out(world: World) -> None:
+    """Measured, within milliseconds (`python -m bench routers`); bounded for slow machines."""
+    as_it_is = {"network_id": world.external, "enable_snat": True, "external_fixed_ips": [
+        {"ip_address": address} for address in world.own]}
+    for info in ({**as_it_is, "enable_snat": False}, None):
+        session = Session(world.guests["c"], world.internet, ROUTER)
+        try:
+            assert session.ended(partial(lead_out, world, info)) < 5000
+        finally:
+            lead_out(world, as_it_is)
+            assert eventually(world.gateway) and world.settled()
 
 
 def test_a_gateway_out_of_the_controllers_sight_falls_silent(world: World) -> None:
