@@ -5,10 +5,36 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import Any
 
-from controller.derive import Net, agent_of, gathered, hosts_reaching, remembered
-from controller.flow import IN_PORT, load
-from controller.inside import outside
-from controller.pipeline import FROM_OVERLAY, FROM_WIRE, MEASURED, ROUTER, ROUTERS_ZONES, TOO_LARGE
+from controller.derive import Here, Net, agent_of, gathered, hosts_reaching, remembered
+from controller.flow import (
+    ETH_DST,
+    ETH_SRC,
+    IN_PORT,
+    TUN_DST,
+    TUN_ID,
+    Flow,
+    Jump,
+    flow,
+    load,
+    match,
+    move,
+    output,
+    resubmit,
+    set_field,
+)
+from controller.inside import networks, outside
+from controller.pipeline import (
+    DEPART,
+    EXACT,
+    FROM_OVERLAY,
+    FROM_WIRE,
+    MEASURED,
+    NETWORK,
+    OVERLAY,
+    ROUTER,
+    ROUTERS_ZONES,
+    TOO_LARGE,
+)
 
 
 def zone(router: int) -> int:
@@ -65,6 +91,23 @@ def hosts_on_it(network: Any, net: Net) -> Iterable[str]:
     """Of a network: the hosts with ports on it, those that route to it, and those from which routers lead out by it. (Not only
     of `external` ones: that a network is so to one project alone, no record of its own says.)"""
     return hosts_reaching(net, network.id) | _gateway_hosts(net, network.id) | _floating_hosts(net, network.id)
+
+
+def across(mac: str) -> tuple[bytes | Jump, ...]:
+    """The words that send a packet on by the network that it came from, to where the router has this MAC: as from the router's
+    interface, since on a wire nobody's MAC may be seen to leave from another host than its own."""
+    return move(ETH_DST, ETH_SRC), set_field(ETH_DST, mac), load(FROM_OVERLAY, 0), resubmit(OVERLAY)
+
+
+def crossing(net: Net, here: Here, router_id: str, mac: str, host: str) -> Iterator[Flow]:
+    """By the tunnels of the router's networks to that host, which has the MAC."""
+    peer = Here(host, net).agent
+    for network_id, number in networks(net, router_id):
+        network = net.get("network", network_id)
+        tunnel = here.ofport("br-tun", network.network_type)
+        if tunnel and peer and peer.tunnel_ip:
+            yield flow(DEPART, EXACT, match(NETWORK == number, ETH_DST == mac), set_field(TUN_ID, network.segmentation_id),
+                       set_field(TUN_DST, peer.tunnel_ip), output(tunnel))
 
 
 def entering(router: int) -> tuple[bytes, ...]:

@@ -82,7 +82,7 @@ ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or 
               next=("l2", "returned", "route", "agent"))
 RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route", "agent"))
 ROUTE = Table("br-int", 94, "route", "Which way is its destination?",
-              next=("whose", "l2", "route", "exit", "neighbour", "agent"))
+              next=("whose", "overlay", "l2", "route", "exit", "neighbour", "agent"))
 EXIT = Table("br-int", 96, "exit", "Has who sent it an address outside? Or from which host does it leave?",
              next=("overlay", "snat", "uplink", "yielded_to", "agent"))
 SNAT = Table("br-int", 97, "snat", "Under which address does it leave, if this is the gateway still?", next=("overlay", "uplink"))

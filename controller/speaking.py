@@ -64,6 +64,13 @@ def speaker(net: Net, id: str) -> str:
     return row.host if one and one.wired and agent_of(net, row.host) else ""
 
 
+def relay(net: Net, here: Here, one: Interface) -> str:
+    """Of an interface on a wire that this host has not, the host that speaks for it: there packets go on."""
+    if not one.wired or here.ofport("br-ex", net.get("network", one.network_id).physical_network):
+        return ""
+    return next(filter(None, (speaker(net, row.id) for row in net.where("router_interface", port_id=one.port_id))), "")
+
+
 def whether_yielded(mac: str) -> tuple[bytes | Jump, ...]:
     """The words that ask whether another host has announced itself as this one: then the packet is not ours."""
     return load(CLAIMED_MAC, mac_number(mac)), resubmit(YIELDED_TO)

@@ -38,7 +38,7 @@ from controller.flow import (
     set_field,
 )
 from controller.inside import ETHERNET, Interface, host_mac, interface, interfaces, largest, outside, routes, to_the_door, towards
-from controller.outside import entering
+from controller.outside import across, entering
 from controller.pipeline import (
     AGENT,
     CLASSIFY,
@@ -64,6 +64,7 @@ from controller.pipeline import (
     TOO_LARGE,
     WHOSE,
 )
+from controller.speaking import relay
 
 # This network, this host, this link, groups and what is reserved (RFC 1812, 5.3.7); of IPv6 also what is not meant for a wire.
 NOT_ROUTED = (*(IPV4 + (end == prefix) for end in (IPV4_SRC, IPV4_DST)
@@ -141,7 +142,11 @@ def away(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 
 def _inward(net: Net, here: Here, router_id: str, one: Interface, prefix: str, next_hop: tuple[bytes, ...]) -> Iterator[Flow]:
-    """To a neighbour on that network, in the name of the router's interface there."""
+    """To a neighbour on that network, in the name of the router's interface there; from a host that is not on its wire, by
+    one that is."""
+    if relay(net, here, one):
+        yield from _way(net, here, router_id, one, prefix, load(MEASURED, 0), *across(one.mac))
+        return
     yield from _way(net, here, router_id, one, prefix, load(NETWORK, one.network), set_field(ETH_SRC, one.mac), dec_ttl(),
                     load(MEASURED, 0), *next_hop, load(KNOWN, 0), resubmit(WHOSE), goto(NEIGHBOUR))
 

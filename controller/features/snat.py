@@ -27,8 +27,6 @@ from controller.flow import (
     IPV6_SRC,
     RPL,
     TRK,
-    TUN_DST,
-    TUN_ID,
     Flow,
     Meter,
     ct_clear,
@@ -39,15 +37,12 @@ from controller.flow import (
     larger,
     load,
     match,
-    move,
-    output,
     resubmit,
     set_field,
 )
 from controller.inside import ETHERNET, addressed, echoed, interfaces, networks, outside, to_the_door
-from controller.outside import entering, exits, gateway_host, speaks_as, zone
+from controller.outside import across, crossing, entering, exits, gateway_host, speaks_as, zone
 from controller.pipeline import (
-    DEPART,
     ENTRY,
     EXACT,
     EXIT,
@@ -206,25 +201,16 @@ def asked(address: str) -> tuple[bytes, ...]:
 
 @derives("router_gateway", at=elsewhere)
 def towards(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """On all other hosts: by the guest's own network to the host of the gateway, as from the router's interface there: on a
-    wire nobody's MAC may be seen to leave from another host than its own."""
+    """On all other hosts: by the guest's own network to the host of the gateway."""
     way = outside(net, row.router_id)
-    yield flow(EXIT, FALLBACK, match(ROUTER == way.router), move(ETH_DST, ETH_SRC), set_field(ETH_DST, way.mac),
-               load(FROM_OVERLAY, 0), resubmit(OVERLAY))
+    yield flow(EXIT, FALLBACK, match(ROUTER == way.router), *across(way.mac))
 
 
 @derives("router_gateway", at=everywhere)
-def crossing(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """Its host, by tunnel; on that host its successor's, for as long as nobody says more."""
-    way = outside(net, row.router_id)
+def ways(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """To its host, by tunnel; on that host to its successor's, for as long as nobody says more."""
     host = gateway_host(net, row.router_id)
-    peer = Here(row.successor if host == here.id else host, net).agent
-    for network_id, number in networks(net, row.router_id):
-        network = net.get("network", network_id)
-        tunnel = here.ofport("br-tun", network.network_type)
-        if tunnel and peer and peer.tunnel_ip:
-            yield flow(DEPART, EXACT, match(NETWORK == number, ETH_DST == way.mac),
-                       set_field(TUN_ID, network.segmentation_id), set_field(TUN_DST, peer.tunnel_ip), output(tunnel))
+    yield from crossing(net, here, row.router_id, outside(net, row.router_id).mac, row.successor if host == here.id else host)
 
 
 @derives("router_gateway", at=everywhere)

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from controller.addresses import held, laid, mac_number, within
-from controller.derive import Answer, Here, Net, derives, hosts_reaching, itself
+from controller.derive import Answer, Here, Net, derives, hosts_of_router, hosts_reaching, itself
 from controller.flow import (
     ARP,
     ARP_SPA,
@@ -29,8 +29,8 @@ from controller.flow import (
     match,
     resubmit,
 )
-from controller.inside import Interface, interface, interfaces, outside, routes, towards
-from controller.outside import entering
+from controller.inside import Interface, interface, interfaces, networks, outside, routes, towards
+from controller.outside import crossing, entering
 from controller.pipeline import (
     EXACT,
     FALLBACK,
@@ -49,7 +49,8 @@ from controller.pipeline import (
     WHOSE,
     YIELDED,
 )
-from controller.speaking import agents_word, announced, speaker, succession, whether_yielded
+from controller.segments import wired
+from controller.speaking import agents_word, announced, relay, speaker, succession, whether_yielded
 
 LINK = "fe80::/10"
 
@@ -60,6 +61,10 @@ def manners(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     for never in (YIELDED == 1, KNOWN == 1):
         yield flow(WHENCE, OVERRIDE, match(never))
     yield flow(WHENCE, SPECIAL, match(_from(LINK)), goto(ROUTE))  # which only answers pings
+
+
+def hosts_of_its_router(row: Any, net: Net) -> Iterable[str]:
+    return hosts_of_router(net, row.router_id)
 
 
 def its_speaker(row: Any, net: Net) -> Iterable[str]:
@@ -73,9 +78,9 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     for address in sorted({*(address for address, _ in one.addresses), *one.link_local}):
         yield flow(WHOSE, OVERRIDE + 1, match(NETWORK == one.network, FROM_WIRE == 1, held(address)), load(KNOWN, 1),
                    load(OWNED, 1), load(PEER_MAC, mac_number(one.mac)), load(OF_ROUTER, 1), *whether_yielded(one.mac))
-    # What else it says, to guests here, leaves under the host's MAC.
-    for announcement in (ARP, ND_NA):
-        yield from agents_word(one, here, announcement)
+    # Of ARP no agent says what its host has yielded (floating_ip_flows.py); what else it says leaves under the host's MAC.
+    if one.link_local:
+        yield from agents_word(one, here, ND_NA)
     yield from succession(one.network, one.mac, row.id, row.generation)
 
 
@@ -83,7 +88,7 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 def entrance(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What comes from the wire, if the router would look for its sender there: guests' packets never come that way."""
     one = interface(net, row.id)
-    ways = _ways(net, row.router_id)
+    ways = _whence(net, row.router_id)
     mine = [prefix for prefix, network_id in ways.items() if network_id == one.network_id]
     for version, family, source in ((4, IPV4, IPV4_SRC), (6, IPV6, IPV6_SRC)):
         if version not in {ip_network(cidr).version for _, cidr in one.addresses}:
@@ -96,7 +101,24 @@ def entrance(row: Any, net: Net, here: Here) -> Iterator[Flow]:
                        *([goto(ROUTE)] if prefix in mine else []))
 
 
-def _ways(net: Net, router_id: str) -> dict[str, str]:
+@derives("router_interface", at=its_speaker)
+def relayed(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """What comes for the wire from hosts that have it not, by tunnel, is routed here; it has all its hops left."""
+    one = interface(net, row.id)
+    for network_id, number in networks(net, row.router_id):
+        if not wired(net.get("network", network_id)):
+            yield flow(L2, EXACT, match(NETWORK == number, ETH_DST == one.mac), *entering(one.router), goto(ROUTE))
+
+
+@derives("router_interface", at=hosts_of_its_router)
+def ways(row: Any, net: Net, here: Here) -> Iterator[Flow]:
+    """From such hosts, to it."""
+    one = interface(net, row.id)
+    if one and (host := relay(net, here, one)):
+        yield from crossing(net, here, row.router_id, one.mac, host)
+
+
+def _whence(net: Net, router_id: str) -> dict[str, str]:
     """Each prefix that the router knows, with the network that it lies behind; no network's, where it is behind a guest: what
     comes from there comes from the guest's own host."""
     ways: dict[str, str] = {}

@@ -5,17 +5,11 @@ from typing import Any
 from controller.derive import BOOK, Engine, catalogue
 from controller.flow import text
 from controller.picture import Picture
-from controller.pipeline import TABLES
+from controller.pipeline import BRIDGES, TABLES
 from tests.controller import routed, wired
 from tests.controller.test_routing import lines, showing
 
 GOLDEN = """
-table=classify, priority=150,arp,in_port=4,dl_vlan=7,dl_vlan_pcp=0,dl_src=fa:16:3e:00:01:01
-    actions=move:NXM_OF_VLAN_TCI[0..11]->NXM_NX_REG0[0..11],move:NXM_OF_VLAN_TCI[13..15]->NXM_NX_REG0[12..14],pop_vlan,
-        load:0xfa163e000101->OXM_OF_PKT_REG5[0..47],resubmit(,yielded_to),goto_table:l2
-table=classify, priority=150,icmp6,in_port=4,dl_vlan=7,dl_vlan_pcp=0,dl_src=fa:16:3e:00:01:01,icmp_type=136,icmp_code=0
-    actions=move:NXM_OF_VLAN_TCI[0..11]->NXM_NX_REG0[0..11],move:NXM_OF_VLAN_TCI[13..15]->NXM_NX_REG0[12..14],pop_vlan,
-        load:0xfa163e000101->OXM_OF_PKT_REG5[0..47],resubmit(,yielded_to),goto_table:l2
 table=local, priority=200,arp,reg0=0x200007/0x207fff,arp_op=1,arp_sha=fa:16:3e:00:01:01,arp_tha=3e:f3:54:4c:ac:b5
     actions=learn(table=yielded_to,priority=100,delete_learned,cookie=0x83e6304a5c85a860,NXM_NX_REG10[0..15]=0xfa16,
         reg11=0x3e000101,load:0x1->NXM_NX_REG0[26],load:0x0->NXM_NX_REG0[22],load:0x0->NXM_NX_REG7[16..23]),goto_table:l2
@@ -33,6 +27,9 @@ table=l2, priority=100,ip,reg0=0x200007/0x207fff,dl_dst=fa:16:3e:00:01:01
         load:0x3->NXM_NX_REG6[0..15],load:0->NXM_NX_REG0[15],load:0->NXM_NX_REG0[21],load:0->NXM_NX_REG0[24],
         load:0->NXM_NX_REG0[23],load:0->NXM_OF_IN_PORT[],load:0xfa163e000101->OXM_OF_PKT_REG5[0..47],resubmit(,yielded_to),
         goto_table:whence
+table=l2, priority=100,reg0=0x9/0x7fff,dl_dst=fa:16:3e:00:01:01
+    actions=load:0x3->NXM_NX_REG6[0..15],load:0->NXM_NX_REG0[15],load:0->NXM_NX_REG0[21],load:0->NXM_NX_REG0[24],
+        load:0->NXM_NX_REG0[23],load:0->NXM_OF_IN_PORT[],goto_table:route
 table=whence, priority=34,ip,reg0=0x7/0x7fff,reg6=0x3/0xffff,nw_src=10.0.0.0/24 actions=goto_table:route
 table=wire, priority=151,arp,in_port=1,dl_vlan=7,dl_vlan_pcp=0,dl_src=fa:16:3e:00:01:01
     actions=load:0xc8->NXM_OF_VLAN_TCI[0..11],load:0->NXM_OF_VLAN_TCI[13..15],output:2
@@ -45,7 +42,7 @@ FOUR: routed.State = (wired.VLAN, *routed.GREEN, routed.router(), *routed.INTO_B
 def flows(picture: Picture, host: str) -> set[str]:
     engine = Engine(picture, catalogue.values())
     assert not engine.failed and not engine.contested
-    return {text(flow, TABLES) for bridge in ("br-int", "br-ex") for _, flow in engine.wanted[host][bridge].values()}
+    return {text(flow, TABLES) for bridge in BRIDGES for _, flow in engine.wanted[host][bridge].values()}
 
 
 def book(picture: Picture, host: str) -> dict[tuple[str, ...], Any]:
@@ -61,6 +58,16 @@ def test_what_it_costs_to_speak_for_a_router() -> None:
     assert flows(spoken, "h2") == flows(silent, "h2")
     assert book(spoken, "h1").keys() - book(silent, "h1").keys() == {("announce", "i-r-blue-blue4", "")}
     assert book(spoken, "h2") == book(silent, "h2")
+
+
+def test_a_host_without_the_wire_leaves_it_to_the_one_that_speaks() -> None:
+    on, off = (flows(showing(wired.MACHINES, more), "h2") for more in ((), wired.OFF_THE_WIRE))
+    assert "table=depart, priority=100,reg0=0x9/0x7fff,dl_dst=fa:16:3e:00:01:01 actions=" \
+        "set_field:0x138a->tun_id,set_field:198.18.0.1->tun_dst,output:2" in off - on
+    [way] = [line for line in off - on if line.startswith("table=route, priority=34,ip,reg6=0x3/0xffff,nw_dst=10.0.0.0/24")]
+    assert "set_field:fa:16:3e:00:01:01->eth_dst" in way and "resubmit(,overlay)" in way and "dec_ttl" not in way
+    assert any(line.startswith("table=l2, priority=100,reg0=0x9/0x7fff,dl_dst=fa:16:3e:00:01:01 ")
+               for line in flows(showing(wired.MACHINES), "h1"))
 
 
 def test_in_a_tunnel_nobody_speaks() -> None:

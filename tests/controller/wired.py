@@ -29,6 +29,9 @@ def spoken_for(host: str, successor: str = "") -> State:
 ROUTES = [{"destination": "10.8.0.0/16", "nexthop": "10.0.0.200"}, {"destination": "10.8.9.0/24", "nexthop": "10.0.0.12"},
           {"destination": "10.8.8.0/24", "nexthop": "10.1.0.200"}, {"destination": "::/0", "nexthop": "fd00::200"}]
 MACHINES: State = (VLAN, *routed.JOINED, *spoken_for("h1", "h2"))
+OFF_THE_WIRE: State = (put("agent", "agent-h2", host="h2", tunnel_ip="198.18.0.2", datapaths={"br-ex": "0" * 15 + "1"}, ofports={
+    "br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3, "routers": 4, "metadata": 5},
+    "br-tun": {"patch-int": 1, "vxlan": 2, "geneve": 3, "gre": 4}, "br-ex": {"patch-int": 1}}),)
 STATES: dict[str, State] = {
     "blue on a VLAN": (VLAN,),
     "blue untagged": (blue("flat", physical_network="physical1"),),
@@ -44,6 +47,7 @@ STATES: dict[str, State] = {
     "a router into a VLAN, with routes and a way out by machines there": (
         *MACHINES, *routed.LEADING_OUT, routed.router(routes=ROUTES)),
     "a router into a VLAN that is down, for machines there": (*MACHINES, routed.router(admin_state_up=False)),
+    "a router into a VLAN that one host has not": (*MACHINES, *OFF_THE_WIRE),
     "a router spoken for as if on a wire": (*routed.JOINED, *spoken_for("h1", "h2")),
     "a way out for one project": (*routed.JOINED, *routed.LEADING_OUT, put(
         "network", "outside", project_id="admin", mtu=1500, network_type="vlan", physical_network="physical1",

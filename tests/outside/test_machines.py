@@ -129,10 +129,10 @@ def test_guests_find_a_machine_that_nobody_has_told_of(site: Site) -> None:
         guest = site.world.guests[name]
         assert guest.reaches(MACHINE) and guest.reaches(MACHINE6), name
         assert asked(guest, site.machine, MACHINE) == guest.four and asked(guest, site.machine, MACHINE6) == guest.six
-        for address in (MACHINE, MACHINE6):
-            assert guest.reaches(address, "-s", "3000")
+    for address in (MACHINE, MACHINE6):
+        assert guest.reaches(address, "-s", "3000")
     with Echo(site.machine):
-        streamed(site.world.guests["c"], MACHINE)
+        streamed(guest, MACHINE)
 
 
 def test_a_machine_finds_guests_by_the_router(site: Site) -> None:
@@ -205,6 +205,21 @@ def test_a_machine_is_nobody_else(site: Site) -> None:
         time.sleep(0.3)
         for address, mac in zip((GATEWAY, GATEWAY6), site.macs, strict=True):
             assert mac in site.guest.run("ip", "neigh", "show", address)
+
+
+def test_a_host_without_the_wire_reaches_machines_by_one_that_has_it(site: Site) -> None:
+    world, guests = site.world, {"h1": "d", "h2": "b", "h3": "c"}
+    host = next(host for host in guests if host not in (site.speaker(), world.gateway()))
+    guest = world.guests[guests[host]]
+    world.cloud.vsctl(host, "del-port", "br-ex", "eth1")
+    try:
+        assert eventually(lambda: guest.reaches(MACHINE) and guest.reaches(MACHINE6), 10)
+        assert site.machine.reaches(guest.four) and asked(guest, site.machine, MACHINE) == guest.four
+        assert "Time to live exceeded" in guest.ping(MACHINE, "-t", "1", count=1)
+        assert "ttl=63" in guest.ping(MACHINE, count=1), "one hop, whichever hosts they are on"
+    finally:
+        world.cloud.vsctl(host, "add-port", "br-ex", "eth1")
+    assert eventually(lambda: guest.reaches(MACHINE), 10) and world.settled()
 
 
 def test_its_gateway_outlives_the_host_that_spoke_for_it(site: Site) -> None:
