@@ -54,7 +54,13 @@ class Scene:
     def serves(self) -> None:
         """What its neighbours, and other tenants, have of the cloud: that they are routed, and find the way out."""
         for guest, address in (*((self.near, each) for each in (self.far.four, self.far.six, WEB, WEB6)), (self.other, WEB)):
-            assert eventually(functools.partial(self.cloud.pings, guest.name, address), 60), f"{guest.name} to {address}"
+            ping = functools.partial(self.says, guest, " 3 received", "ping", "-c3", "-i0.1", "-W1", address)
+            assert eventually(ping, 60), f"{guest.name} to {address}"
+
+    def says(self, guest: Guest, wanted: str, *command: str, times: int = 1) -> bool:
+        """Does this command, where that guest is, print these words so often?"""
+        done = self.cloud.run("ip", "netns", "exec", guest.namespace, *command, check=False)
+        return (done.stdout + done.stderr).count(wanted) >= times
 
 
 def plugged(cloud: RunningCloud, sdk: Any, network: str, group: str, name: str, host: str) -> Guest:

@@ -90,7 +90,7 @@ def yielded(s: Scene) -> bool:
 
 
 def test_a_gateways_generation_is_nobodys_to_guess(routed: Scene) -> None:
-    words = [f"02:00:00:00:00:{n:02x}" for n in range(100)] + [random.randbytes(6).hex(":") for _ in range(100)]
+    words = [f"02:00:00:00:00:{n:02x}" for n in range(32)] + [random.randbytes(6).hex(":") for _ in range(32)]
     routed.outsider.send(announced(routed, words, routed.macs["outside", 4]))
     assert not yielded(routed)
     routed.serves()
@@ -156,5 +156,4 @@ def test_a_flood_from_outside_drowns_no_guest(routed: Scene) -> None:
                for last in range(100, 150))]
     with me.flooding(flood, 0.05):
         routed.serves()
-        told = ("Time to live exceeded", near.name, "ping", "-c1", "-W1", "-t1", routed.far.four)
-        assert eventually(lambda: told[0] in routed.cloud.exec(*told[1:], check=False), 60)
+        assert eventually(lambda: routed.says(near, "Time to live exceeded", "ping", "-c1", "-W1", "-t1", routed.far.four), 60)

@@ -1,5 +1,6 @@
 """What a guest may try of its router: spoofs, odd packets, floods. Its neighbours, and other tenants, are served as ever."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 
@@ -119,8 +120,8 @@ def test_odd_packets_hurt_nobody_else(routed: Scene) -> None:
         routed.attacker.send(list(odd(routed)))
     assert not near
     routed.serves()
-    assert eventually(lambda: "1 received" in routed.cloud.exec(
-        routed.near.name, "ping", "-c1", "-W2", "-s3000", routed.far.four, check=False), 30), "pieces of others are put together"
+    assert eventually(lambda: routed.says(routed.near, "1 received", "ping", "-c1", "-W2", "-s3000", routed.far.four), 60), \
+        "pieces of others are put together"
 
 
 def floods(s: Scene) -> Iterator[Packet]:
@@ -144,21 +145,16 @@ def floods(s: Scene) -> Iterator[Packet]:
 def test_a_flood_at_the_router_drowns_nobody(routed: Scene) -> None:
     """The agent is deaf to the flooder alone. Those behind the same router go on: they are routed, leave, are told of errors,
     find next hops that nobody has asked for, and have leases and metadata."""
-    near = routed.near
-
-    def says(wanted: str, *command: str, times: int = 1) -> bool:
-        done = routed.cloud.run("ip", "netns", "exec", near.namespace, *command, check=False)
-        return (done.stdout + done.stderr).count(wanted) >= times
-
+    near, says = routed.near, functools.partial(routed.says, routed.near)
     with routed.attacker.flooding(list(floods(routed))):
         routed.serves()
         for told, address in (("Time to live exceeded", routed.far.four), ("Hop limit", routed.far.six)):
             command = "ping", "-c20", "-i0.1", "-W1", "-t1", address
-            assert eventually(lambda told=told, command=command: says(told, *command, times=15), 60), "mostly, not now and then"
+            assert eventually(functools.partial(says, told, *command, times=15), 60), "mostly, not now and then"
         for words in (("1 received", "ping", "-c1", "-W1", "-s3000", "10.67.0.1"),
                       (near.port, "curl", "-sm3", "http://169.254.169.254/openstack/latest/meta_data.json"),
                       (f"lease of {near.four} obtained", "udhcpc", "-i", "eth0", "-fqn", "-t5", "-T1", "-s", "/bin/true")):
-            assert eventually(lambda words=words: says(*words), 60), words
+            assert eventually(functools.partial(says, *words), 60), words
         outside(routed, "addr", "add", "203.0.113.251/24", "dev", "br0")
         try:
             assert eventually(lambda: says("1 received", "ping", "-c1", "-W1", "203.0.113.251"), 60)
