@@ -38,7 +38,10 @@ def serve(address: str, port: int, count: int) -> None:
     while selector.get_map():
         for key, _ in selector.select():
             sock, dpid, unread = key.data
-            received = sock.recv(1 << 18)
+            try:
+                received = sock.recv(1 << 18)
+            except ConnectionResetError:  # it hung up before it had read all of ours
+                received = b""
             if not received:
                 selector.unregister(sock)
                 continue

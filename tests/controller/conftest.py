@@ -36,6 +36,11 @@ def network(api: Api) -> str:
     return str(api.make("network", name="blue")["id"])
 
 
+@pytest.fixture
+def group(api: Api) -> str:
+    return str(api.make("security_group", name="web")["id"])
+
+
 @pytest.fixture(scope="session")
 def ovs() -> Iterator[tuple[OvsHost, str]]:
     """The bridges of two hosts on one Open vSwitch, and the address of a controller for them."""
