@@ -69,7 +69,7 @@ class Gateways(threading.Thread):
         self._left: dict[str, float] = {}
         """When the switches of a host went away."""
         self._began = monotonic()
-        self._wanted: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self._wanted: dict[tuple[str, str], tuple[int, str, str, bool]] = {}
         self._condition = threading.Condition()
         self._stopping = False
         self._timer: threading.Timer | None = None
@@ -104,18 +104,24 @@ class Gateways(threading.Thread):
             if row.host in patient:
                 self._later(excused[row.host] - until)
 
+    def emptied(self, host: str, rows: Iterable[Any]) -> None:
+        """Its switch has begun anew, and knows no connection: to guests that is as if their gateway had moved there."""
+        for row in rows:
+            if row.host == host and row.kind == "router_gateway":
+                self._write(row, host, row.successor, anew=True)
+
     def _later(self, seconds: float) -> None:
         if not (self._timer and self._timer.is_alive()):
             self._timer = threading.Timer(seconds, self._again)
             self._timer.daemon = True
             self._timer.start()
 
-    def _write(self, row: Any, host: str, successor: str) -> None:
+    def _write(self, row: Any, host: str, successor: str, anew: bool = False) -> None:
         if host != row.host:
             log.info("another host has a router's port", router=row.router_id, port=row.port_id, host=host or "none",
                      before=row.host or "none")
         with self._condition:
-            self._wanted[row.kind, row.id] = row.generation, host, successor
+            self._wanted[row.kind, row.id] = row.generation, host, successor, anew
             self._condition.notify()
 
     def stop(self) -> None:
@@ -147,9 +153,9 @@ class Gateways(threading.Thread):
                     self._wanted = {**wanted, **self._wanted}
                     self._condition.wait(AGAIN)
 
-    def _store(self, wanted: dict[tuple[str, str], tuple[int, str, str]]) -> None:
+    def _store(self, wanted: dict[tuple[str, str], tuple[int, str, str, bool]]) -> None:
         with self.database.transaction() as tx:
-            for subject, (generation, host, successor) in wanted.items():
+            for subject, (generation, host, successor, anew) in wanted.items():
                 row = tx.lock(*subject)
                 if row and row.generation == generation:  # else another has decided since
-                    tx.update(row, host=host, successor=successor, generation=generation + (host != row.host))
+                    tx.update(row, host=host, successor=successor, generation=generation + (anew or host != row.host))

@@ -366,7 +366,9 @@ class Loop:
             self.confirmations.consider((kind, u.id) for u in owners for kind in KINDS if self.picture.get(kind, u.id))
 
     def _differed(self, host: str, bridge: str, differ: Sequence[Difference]) -> None:
-        """What was found on a switch, as text, with whose it is."""
+        """What was found on a switch, as text, with whose it is; nothing, where it has begun anew."""
+        if bridge == "br-int" and not differ:
+            self.gateways.emptied(host, placed(self.picture))
         for kind, (cookie, flow), held in differ:
             facts = {} if held is None else {"held": text(held, TABLES)}
             log.warning(SENTENCES[kind], host=host, bridge=bridge, flow=text(flow, TABLES), cookie=f"{cookie:#018x}",

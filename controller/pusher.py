@@ -306,8 +306,8 @@ class Pusher(threading.Thread):
         kinds = Counted(d.kind for d in differ)
         for kind, number in kinds.items():
             flows_mended.labels(self.host, switch.bridge, kind).inc(number)
-        if have and differ:  # an empty switch lacks everything: no news in any one of them
-            self._differed(self.host, switch.bridge, differ[:SHOWN])
+        if differ:  # an empty switch lacks everything: no news in any one of them
+            self._differed(self.host, switch.bridge, differ[:SHOWN] if have else [])
         if differ or not switch.in_sync:
             log.info("read back", host=self.host, bridge=switch.bridge, held=len(have), wanted=len(wanted), differ=len(differ),
                      read_s=round(heard - began, 3), compare_s=round(monotonic() - heard, 3), **kinds)

@@ -118,6 +118,17 @@ def test_who_decided_about_an_older_generation_changes_nothing(picture: Picture)
     assert (database.held.host, database.held.generation) == ("h1", 3)
 
 
+def test_a_switch_that_begins_anew_counts_as_a_move() -> None:
+    """It knows no connection any more. Of a router's port on a wire nothing was remembered."""
+    for kind, generation in (("router_gateway", 4), ("router_interface", 3)):
+        database: Any = Rows(row("h1", "h2", kind, generation=3))
+        gateways = Gateways(database, lambda router: True, lambda: None)
+        gateways.emptied("h2", [database.held])
+        gateways.emptied("h1", [database.held])
+        gateways._store(gateways._wanted)
+        assert (database.held.host, database.held.successor, database.held.generation) == ("h1", "h2", generation)
+
+
 def test_another_controllers_routers_are_left_to_it(picture: Picture) -> None:
     gateways = Gateways(Rows(row()), lambda router: False, lambda: None)  # type: ignore[arg-type]
     gateways.came("h1")
