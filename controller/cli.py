@@ -40,7 +40,7 @@ def token(host: str, minutes: float) -> None:
 @click.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Take a host out of the cloud: its certificates are worth nothing from now on."""
+    """Take a host out of the cloud. Its certificates are worth nothing from now on."""
     from unryu.errors import Fault
 
     try:
@@ -52,7 +52,7 @@ def remove(name: str) -> None:
 @click.command("list")
 @output
 def list_hosts(output: str) -> None:
-    """The hosts that report: alive or not, where they are, how many ports they hold."""
+    """The hosts that report. Alive or not, where they are, how many ports they hold."""
     from controller.features.agents import SILENT
 
     with _admission().database.reading() as tx:

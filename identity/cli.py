@@ -10,7 +10,7 @@ def identity() -> None:
 
 @identity.command("rotate-keys")
 def rotate_keys() -> None:
-    """Seal new tokens with a new key; tokens given out before stay good until they expire."""
+    """Seal new tokens with a new key. Tokens given out before stay good until they expire."""
     from identity.settings import IdentitySettings
     from identity.tokens import Keys, keys_folder
 
@@ -20,7 +20,7 @@ def rotate_keys() -> None:
 
 @identity.command("bootstrap")
 def bootstrap() -> None:
-    """Make the first domain, roles, projects and users, unless they are there. (`unryu up` does.)"""
+    """Make the first users, unless they are there. Their domain, roles and projects, too; `unryu up` does it."""
     from identity.bootstrap import bootstrap as first_rows
     from unryu.service import load_nouns
 

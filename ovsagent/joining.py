@@ -35,7 +35,7 @@ TIMEOUT = 20.0
 @click.option("--listen", metavar="ADDRESS[:PORT]", help="Of this agent's own door (default: the tunnels' address, 6681).")
 @click.option("--ovsdb", default="/run/openvswitch/db.sock", show_default=True, help="Socket of this host's ovsdb-server.")
 def join(controllers: tuple[str, ...], token: str, name: str | None, tunnel_ip: str, listen: str | None, ovsdb: str) -> None:
-    """Make this machine a host of a cloud: a certificate and settings, in the state folder.
+    """Make this machine a host of a cloud. It gets a certificate and settings, in the state folder.
 
     The token says by whom the controller must be vouched for: nobody else is told it.
     """
@@ -75,7 +75,7 @@ def join(controllers: tuple[str, ...], token: str, name: str | None, tunnel_ip: 
 
 @click.command()
 def renew() -> None:
-    """Ask the controller for a new certificate, by the one that we have (what the agent does in time)."""
+    """Ask the controller for a new certificate. By the one that we have, as the agent does in time."""
     from urllib.parse import urlsplit
 
     from ovsagent.agent import AgentSettings

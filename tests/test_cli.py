@@ -23,6 +23,12 @@ def test_help_has_verbs_of_rooms_and_examples() -> None:
         assert words in said.stdout
 
 
+@pytest.mark.parametrize("words", [(), ("lab",), ("host",), ("identity",), ("db",), ("config",)])
+def test_verbs_are_named_in_whole_sentences(words: tuple[str, ...]) -> None:
+    listed = unryu(*words, "--help").stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert listed and not [line for line in listed.splitlines() if line.endswith("...")]
+
+
 @pytest.mark.parametrize("words", [("--help",), ("up", "--help"), ("lab", "plug", "--help")])
 def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     said = subprocess.run([sys.executable, "-P", "-X", "importtime", "-m", "unryu", *words], capture_output=True, text=True,

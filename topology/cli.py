@@ -93,7 +93,7 @@ def _progress(output: str) -> Iterator[Callable[[str], None]]:
 @click.option("--keep", is_flag=True, help="Keep settings, database and secrets: `up` goes on with them.")
 @state
 def down(keep: bool) -> None:
-    """Take a cloud down: no process, namespace, link or file is left, whatever state it is in."""
+    """Take a cloud down. No process, namespace, link or file is left, whatever state it is in."""
     from topology import links, processes
 
     _root()
@@ -159,7 +159,7 @@ def status(output: str) -> None:
 @state
 @click.pass_context
 def openrc(ctx: click.Context, project: str | None) -> None:
-    """Print the environment for OpenStack clients: `eval "$(unryu openrc)"`."""
+    """Print the environment for OpenStack clients. For `eval "$(unryu openrc)"`."""
     import shlex
 
     from topology.credentials import clouds_file, of
@@ -185,7 +185,7 @@ def lab() -> None:
 @click.option("--static", is_flag=True, help="Set the guest's addresses by hand: it asks nobody.")
 @output
 def plug(port: str, host: str, name: str, wait: bool, timeout: float, static: bool, output: str) -> None:
-    """Give PORT (name or id) a guest on a host: it asks for its addresses by DHCP, or hears them from routers."""
+    """Give PORT (name or id) a guest on a host. It asks for its addresses by DHCP, or hears them from routers."""
     from topology import lab
 
     _root()
@@ -200,7 +200,7 @@ def plug(port: str, host: str, name: str, wait: bool, timeout: float, static: bo
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def execute(name: str, command: tuple[str, ...]) -> None:
-    """Run a command in a guest (a shell when none is given): `unryu lab exec vm1 -- ping -c 1 10.0.0.2`.
+    """Run a command in a guest, or a shell. `unryu lab exec vm1 -- ping -c 1 10.0.0.2`
 
     The guest `internet` is what lies outside the cloud: a router at 203.0.113.1 and 2001:db8:cafe::1, and behind it a web
     server at 198.51.100.80 and 2001:db8:80::80 that answers with the address of whoever asks.
@@ -237,7 +237,7 @@ def plans(output: str) -> None:
 @lab.command()
 @click.argument("plan")
 def build(plan: str) -> None:
-    """Build PLAN (a name, or a YAML file of your own): networks, routers, guests. Building again makes it whole."""
+    """Build PLAN: networks, routers, guests. It is a name, or a YAML file of your own; building again makes it whole."""
     from topology.plan import Site, named
 
     _root()

@@ -64,7 +64,8 @@ def plug(cloud: Cloud, port: str, host: str, name: str, patience: float, static:
     """Bind a port to a host and put a guest on it; wait, at most `patience` seconds, until the port is ACTIVE. The guest
     asks for its addresses where its subnets say that somebody answers; with `static` it is told them by hand."""
     if not re.fullmatch(r"(?!(h[0-9]+|underlay|internet)$)[a-z][a-z0-9-]{0,30}", name):
-        raise click.UsageError(f"{name!r} cannot name a guest: small letters, digits and dashes, and no host's name.")
+        raise click.UsageError(f"{name!r} cannot name a guest: small letters, digits and dashes, and neither a host's name nor "
+                               f"`internet`.")
     where, network = cloud.host(host), api.Network(cloud)
     found = network.port(port)
     for other in guests(cloud):

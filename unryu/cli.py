@@ -100,7 +100,7 @@ def openstack(ctx: click.Context, words: tuple[str, ...]) -> None:
 @unryu.command()
 @click.argument("name")
 def serve(name: str) -> None:
-    """Run one service in the foreground until SIGTERM (what `unryu up` starts for you)."""
+    """Run one service in the foreground, until SIGTERM. `unryu up` does it for you."""
     from unryu.config import WrongSettings
 
     gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
@@ -119,7 +119,7 @@ def serve(name: str) -> None:
 @click.argument("names", nargs=-1, required=True)
 @click.option("--days", type=click.FloatRange(0.01, 3650), default=365, show_default=True)
 def certificate(file: Path, names: tuple[str, ...], days: float) -> None:
-    """Write certificate and key of a server known by these NAMES and addresses: an API, a balancer, a database.
+    """Write certificate and key of a server. It is known by these NAMES and addresses: an API, a balancer, a database.
 
     It is signed by an authority that vouches for nothing else: web-ca.pem in the folder of secrets is what clients need.
     """
@@ -137,7 +137,7 @@ def certificate(file: Path, names: tuple[str, ...], days: float) -> None:
 @click.argument("name", type=click.Choice(["services", "hosts", "web"]))
 @click.argument("step", type=click.Choice(["prepare", "change", "finish"]))
 def authority(name: str, step: str) -> None:
-    """Let an authority be followed by another, in three steps with a lifetime of certificates between them (docs/deploy.md)."""
+    """Have an authority followed by another. In three steps, with a lifetime of certificates between them (docs/deploy.md)."""
     from unryu.tls.authority import Authority, home
 
     {"prepare": Authority.prepare, "change": Authority.change, "finish": Authority.finish}[step](home(), name)
@@ -167,7 +167,7 @@ def config() -> None:
 @config.command()
 @output
 def show(output: str) -> None:
-    """Every setting: its value here, its environment variable, what it is for."""
+    """Every setting. Its value here, its environment variable, what it is for."""
     from unryu.config import sections
 
     for group in ("unryu.services", "unryu.resources", "unryu.apis"):  # settings are declared where they are used
@@ -205,7 +205,7 @@ def _values(declared: type["Settings"]) -> dict[str, Any]:
 @unryu.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell: `eval "$(unryu completion bash)"`."""
+    """Print the completion script of a shell. For `eval "$(unryu completion bash)"`."""
     from click.shell_completion import get_completion_class
 
     script = get_completion_class(shell)
@@ -225,8 +225,9 @@ def _fault(kind: type[BaseException], error: BaseException, trace: TracebackType
     if os.environ.get("UNRYU_DEBUG"):
         sys.__excepthook__(kind, error, trace)
     else:
+        refusal = getattr(error, "details", None)  # in an API's own words, round which the client has put some of its own
         text = str(error) or kind.__name__
-        click.echo(f"Error: {text if isinstance(error, OSError) else f'{kind.__name__}: {text}'} "
+        click.echo(f"Error: {refusal or (text if isinstance(error, OSError) else f'{kind.__name__}: {text}')} "
                    "(UNRYU_DEBUG=1 shows where)", err=True)
 
 

@@ -19,7 +19,9 @@ HERE = Path(__file__).parent
 # The PyPI package is 20,000 files of collections; it carries the one we want, and a wheel is a zip file.
 COLLECTIONS, OURS = "ansible==12.3.0", "ansible_collections/openstack/cloud/"
 
-ALL = ["network", "subnet", "subnet of IPv6", "group", "port"]
+INSIDE = ["network", "subnet", "subnet of IPv6", "group", "port"]
+OUTSIDE = ["network outside", "grant", "subnet outside", "router", "floating IP"]
+GONE = [f"no {task}" for task in ("floating IP", "router", "network outside", *reversed(INSIDE))]
 
 
 @pytest.fixture(scope="session")
@@ -54,15 +56,19 @@ def test_a_site_by_ansible(cloud: RunningCloud, environment: Path, tmp_path: Pat
         return re.findall(r"TASK \[(.+?)\] \**\nchanged:", said)
 
     sdk = cloud.connect()
-    assert changes() == ALL
+    assert changes() == INSIDE + OUTSIDE
     assert changes() == []
     [port] = sdk.network.ports(name="ansible")
     assert port.fixed_ips[0]["ip_address"] == "192.0.2.7" and port.description == "a web server"
     [subnet] = sdk.network.subnets(name="ansible")
     assert subnet.dns_nameservers == ["192.0.2.53"] and subnet.gateway_ip == "192.0.2.1"
 
-    other = {"mtu": 1300, "dns": ["192.0.2.54"], "description": "web", "web_port": 8080}
-    assert changes(**other) == ["network", "subnet", "group", "port"]
+    [floating], router = sdk.network.ips(port_id=port.id), sdk.network.find_router("ansible")
+    assert floating.fixed_ip_address == "192.0.2.7" and floating.router_id == router.id
+    assert router.external_gateway_info["network_id"] == floating.floating_network_id
+
+    other = {"mtu": 1300, "dns": ["192.0.2.54"], "description": "web", "web_port": 8080, "joined": ["ansible", "ansible6"]}
+    assert changes(**other) == ["network", "subnet", "group", "port", "router"]
     assert changes(**other) == []
     assert sdk.network.find_network("ansible").mtu == 1300
     assert sdk.network.find_subnet("ansible").dns_nameservers == ["192.0.2.54"]
@@ -71,6 +77,9 @@ def test_a_site_by_ansible(cloud: RunningCloud, environment: Path, tmp_path: Pat
     assert port.security_group_ids == [group.id] and group.description == "web"
     assert {r["port_range_min"] for r in group.security_group_rules} == {None, 8080}
 
-    assert changes(state="absent") == [f"no {task}" for task in reversed(ALL)]
+    six = sdk.network.find_subnet("ansible6")
+    assert six.id in {f["subnet_id"] for p in sdk.network.ports(device_id=router.id) for f in p.fixed_ips}
+
+    assert changes(state="absent") == GONE
     assert changes(state="absent") == []
     assert not list(sdk.network.networks(name="ansible"))
