@@ -1,21 +1,23 @@
 """The API service as it really runs: `unryu serve api` under gunicorn, in a state folder and on a port of its own."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Not of those that the kernel gives to whoever asks for any: it would, before we listen."""
+    while True:
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port := random.randrange(10000, 20000)))
+            return port
 
 
 class RunningApi:
@@ -32,7 +34,7 @@ class RunningApi:
         command = [str(Path(sys.executable).parent / "unryu"), "serve", "api"]
         with (self.state / "api.log").open("w") as log:
             self.process = subprocess.Popen(command, env={**os.environ, "UNRYU_STATE": str(self.state)}, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.__exit__(None, None, None)
@@ -45,7 +47,7 @@ class RunningApi:
     ) -> None:
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -54,7 +56,7 @@ class RunningApi:
         return (self.state / "api.log").read_text()
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
             text: str = answer.read().decode()
             return text
 
@@ -75,5 +77,5 @@ class RunningApi:
     def _ready(self) -> bool:
         try:
             return self.get("/readyz") == "ready\n"
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:
             return False

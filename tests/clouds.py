@@ -7,11 +7,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import sqlalchemy as sa
+
+from topology import api
+from topology.cloud import Cloud
+from unryu import journal
+from unryu.db import Database
+from unryu.errors import Unavailable
+from unryu.resource import nouns
+from unryu.service import load_nouns
+
 BIN = Path(sys.executable).parent  # not resolved: the environment's, whatever Python it links to
+PATIENCE = 60.0  # seconds; a bound of waiting costs nothing where it is not reached, and a machine may have other work
 
 
 class RunningCloud:
@@ -25,7 +37,8 @@ class RunningCloud:
 
     def __enter__(self) -> "RunningCloud":
         try:
-            self.unryu("up", "--hosts", str(self.hosts), "--database", self.database, "--controllers", str(self.controllers))
+            self.unryu("up", "--hosts", str(self.hosts), "--database", self.database, "--controllers", str(self.controllers),
+                       "--timeout", "180")
         except BaseException:
             for log in sorted((self.state / "log").glob("*.log")):
                 print(f"--- {log}\n{log.read_text()[-2000:]}")
@@ -37,6 +50,8 @@ class RunningCloud:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.unryu("down")
+        if "_rows" in self.__dict__:
+            self._rows.close()
 
     # Commands, as a person types them.
 
@@ -70,7 +85,8 @@ class RunningCloud:
     # The lab.
 
     def plug(self, port: str, host: str, name: str, *options: str) -> Any:
-        return json.loads(self.unryu("lab", "plug", port, "--host", host, "--as", name, "-o", "json", *options))
+        words = ("--host", host, "--as", name, "--timeout", str(PATIENCE), "-o", "json", *options)
+        return json.loads(self.unryu("lab", "plug", port, *words))
 
     def unplug(self, name: str) -> None:
         self.unryu("lab", "unplug", name)
@@ -78,8 +94,9 @@ class RunningCloud:
     def exec(self, name: str, *command: str, check: bool = True) -> str:
         return self.unryu("lab", "exec", name, "--", *command, check=check)
 
-    def pings(self, name: str, address: str, count: int = 3) -> bool:
-        said = self.exec(name, "ping", "-c", str(count), "-i", "0.1", "-W", "1", address, check=False)
+    def pings(self, name: str, address: str, count: int = 3, patience: int = 5) -> bool:
+        """Each of them answered, within so many seconds. (Who expects that none is need not wait for long.)"""
+        said = self.exec(name, "ping", "-c", str(count), "-i", "0.1", "-W", str(patience), address, check=False)
         return f" {count} received" in said
 
     # What runs.
@@ -87,6 +104,36 @@ class RunningCloud:
     def status(self) -> dict[str, list[dict[str, Any]]]:
         said: dict[str, list[dict[str, Any]]] = json.loads(self.unryu("status", "-o", "json"))
         return said
+
+    def switches(self) -> list[dict[str, Any]]:
+        """As `unryu status` shows them; none while no controller answers."""
+        try:
+            return api.switches(Cloud(self.state))
+        except api.Refused:
+            return []
+
+    def in_sync(self) -> bool:
+        """Every switch, and every agent, has what the database says now: not only what a controller has read of it so far."""
+        try:
+            newest = self.revision()
+        except Unavailable:
+            return False
+        switches = self.switches()
+        return bool(switches) and all(s["connected"] and s["realised"] >= newest for s in switches)
+
+    def settled(self) -> bool:
+        return bool(eventually(self.in_sync))
+
+    def revision(self) -> int:
+        """Of the newest commit that the controller has to read."""
+        load_nouns()
+        theirs = journal.table.c.kind.in_([noun.kind for noun in nouns.values() if noun.service == "network"])
+        with self._rows.reading() as tx:
+            return tx.connection.scalar(sa.select(sa.func.max(journal.table.c.revision)).where(theirs)) or 0
+
+    @cached_property
+    def _rows(self) -> Database:
+        return Database(self.database or f"sqlite:///{self.state}/unryu.db")
 
     def pid(self, name: str, host: str | None = None) -> int | None:
         """Of the process that `unryu status` lists by this name."""
@@ -107,7 +154,7 @@ class RunningCloud:
         return self.run("ovs-appctl", "-t", f"{self.state}/hosts/{host}/vswitchd.ctl", *words).stdout
 
 
-def eventually(question: Callable[[], Any], seconds: float = 10) -> Any:
+def eventually(question: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """The first true answer within some seconds; the last one otherwise."""
     deadline = time.monotonic() + seconds
     while not (answer := question()) and time.monotonic() < deadline:

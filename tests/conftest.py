@@ -3,10 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.clouds import RunningCloud
 from tests.postgres import Postgres
+
+# A machine may have other work: no example is too slow. The same ones each time: who looks for others asks for many.
+hypothesis.settings.register_profile("patient", deadline=None, derandomize=True, database=None,
+                                     suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

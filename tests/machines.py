@@ -98,7 +98,7 @@ class Machines:
         mine = self.folder / name
         mine.mkdir()
         (mine / "pid").write_text(str(holder.pid))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while Path(f"/proc/{holder.pid}/comm").read_text() != "sleep\n" and time.monotonic() < deadline:
             time.sleep(0.005)
         mounts = [f"hostname {name}"]
@@ -119,7 +119,7 @@ class Machines:
         done = subprocess.run(
             ["nsenter", "-t", (self.folder / name / "pid").read_text(), "-m", "-u", "-n", "--", "bash", "-e", "-c",
              f"cd {shlex.quote(str(ROOT))}\n{command}"],
-            input=given, capture_output=True, text=True, check=False, timeout=180,
+            input=given, capture_output=True, text=True, check=False, timeout=600,
             env={**environment, "PATH": f"/usr/local/bin:{environment['PATH']}", "HOME": "/root"})
         if check and done.returncode:
             raise AssertionError(f"on {name}: {command}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}")

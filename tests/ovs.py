@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-_LINKS = itertools.count()
-
 
 def run(*words: str, check: bool = True, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **(env or {})}, check=False)
@@ -76,11 +74,16 @@ class OvsHost:
 
     def management(self) -> str:
         """A link between the test's namespace and the host's; gives the address of our end, for a controller."""
-        # 198.18.0.0/15 is for benchmarks (RFC 2544): nobody's network; a /30 for each process and host.
-        number = (os.getpid() * 4 + next(_LINKS)) % 32768 * 4
-        ours, theirs = (f"198.{18 + number // 65536}.{number // 256 % 256}.{number % 256 + end}" for end in (1, 2))
-        link = f"utm{number:x}"
-        run("ip", "link", "add", link, "type", "veth", "peer", "name", "management", "netns", self.ns)
+        # 198.18.0.0/15 is for benchmarks (RFC 2544): nobody's network; a /30 for each link, the first that no process has.
+        for number in (each % 32768 for each in itertools.count(os.getpid() * 256)):
+            link = f"utm{number:x}"
+            try:
+                run("ip", "link", "add", link, "type", "veth", "peer", "name", "management", "netns", self.ns)
+                break
+            except RuntimeError as error:
+                if "File exists" not in str(error):
+                    raise
+        ours, theirs = (f"198.{18 + number // 16384}.{number // 64 % 256}.{number * 4 % 256 + end}" for end in (1, 2))
         run("ip", "addr", "add", f"{ours}/30", "dev", link)
         run("ip", "link", "set", link, "up")
         self.exec("ip", "addr", "add", f"{theirs}/30", "dev", "management")
@@ -90,6 +93,11 @@ class OvsHost:
     def vswitchd(self) -> int:
         """The pid of ovs-vswitchd."""
         return int((self.dir / "vswitchd.pid").read_text())
+
+    def buried(self) -> None:
+        """Wait until the ovs-vswitchd that was killed is gone: it holds its pid file as long as it is there."""
+        while Path(f"/proc/{self.vswitchd()}").exists():
+            time.sleep(0.01)
 
     def add_bridge(self, name: str, *settings: str) -> None:
         self.vsctl("--may-exist", "add-br", name, "--", "set", "bridge", name, "datapath_type=netdev",

@@ -20,7 +20,6 @@ import pytest
 from tests.clouds import BIN, RunningCloud, eventually
 from tests.drill.test_hitless import durations, unfelt
 from tests.postgres import Postgres
-from tests.test_river import in_sync
 from topology import api
 from topology.cloud import Cloud
 from topology.lab import guest
@@ -64,7 +63,7 @@ class Lab:
             figures = [self.figures(one.name) for one in Cloud(self.cloud.state).controllers()]
         except api.Refused:
             return False
-        return in_sync(self.cloud) and len({one["unryu_lease_generation"] for one in figures}) == CONTROLLERS
+        return self.cloud.in_sync() and len({one["unryu_lease_generation"] for one in figures}) == CONTROLLERS
 
     def log(self, name: str, since: float) -> list[dict[str, Any]]:
         lines = (self.cloud.state / "log" / f"{name}.log").read_text().splitlines()
@@ -92,7 +91,7 @@ def lab() -> Iterator[Lab]:
         made = Lab(cloud, server, url, network, blue, "")
         made.plug("vm1", "h1")
         made.address = made.plug("vm2", "h2")
-        assert eventually(made.settled, 20)
+        assert eventually(made.settled)
         yield made
 
 
@@ -105,7 +104,7 @@ def unsupervised(lab: Lab) -> Iterator[None]:
     yield
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
-    assert eventually(lab.settled, 30), lab.cloud.status()["switches"]
+    assert eventually(lab.settled), lab.cloud.status()["switches"]
 
 
 class Leases(threading.Thread):
@@ -177,7 +176,7 @@ def test_the_owner_is_killed(lab: Lab, unsupervised: None, tmp_path: Path) -> No
     with undisturbed(lab, tmp_path):
         began = time.time()
         os.kill(lab.cloud.pid(owner) or 0, signal.SIGKILL)
-        assert eventually(lambda: lab.owner("h1") not in ("", owner) and in_sync(lab.cloud), 10), lab.cloud.status()["switches"]
+        assert eventually(lambda: lab.owner("h1") not in ("", owner) and lab.cloud.in_sync()), lab.cloud.status()["switches"]
         heir = lab.owner("h1")
         reached = [said for said in lab.log(heir, began) if said["event"] == "read back" and said["host"] == "h1"]
         assert {said["bridge"] for said in reached[-3:]} == {"br-ex", "br-tun", "br-int"}
@@ -198,19 +197,19 @@ def test_a_sleeper_that_wakes_writes_nothing(lab: Lab, tmp_path: Path) -> None:
     pushed = lab.pushed(owner)
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert eventually(lambda: lab.owner("h1", without=owner) and in_sync(lab.cloud), 10)
+        assert eventually(lambda: lab.owner("h1", without=owner) and lab.cloud.in_sync())
         address = lab.plug("late", "h1")
         assert lab.cloud.pings("vm1", address)
         with undisturbed(lab, tmp_path):
             os.kill(pid, signal.SIGCONT)
-            assert eventually(lab.settled, 15), lab.cloud.status()["switches"]
-            assert eventually(lambda: lab.owner("h1") == owner, 10), "it has its share again"
+            assert eventually(lab.settled), lab.cloud.status()["switches"]
+            assert eventually(lambda: lab.owner("h1") == owner), "it has its share again"
             time.sleep(0.5)
     finally:
         os.kill(pid, signal.SIGCONT)
     assert lab.pushed(owner) == pushed
     lab.unplug("late")
-    assert eventually(lambda: in_sync(lab.cloud)) and lab.pushed(owner) > pushed, "and goes on as before"
+    assert lab.cloud.settled() and lab.pushed(owner) > pushed, "and goes on as before"
 
 
 def test_the_database_stands_still(lab: Lab, tmp_path: Path) -> None:
@@ -219,9 +218,9 @@ def test_the_database_stands_still(lab: Lab, tmp_path: Path) -> None:
     owners = {host: lab.owner(host) for host in ("h1", "h2")}
     with undisturbed(lab, tmp_path):
         with lab.postgres.frozen():
-            assert eventually(lambda: not any(lab.figures(name)["unryu_lease_good"] for name in names), 5)
+            assert eventually(lambda: not any(lab.figures(name)["unryu_lease_good"] for name in names))
             time.sleep(float(os.environ.get("UNRYU_OUTAGE", "1.5")))
-        assert eventually(lambda: all(lab.figures(name)["unryu_lease_good"] for name in names), 15)
-        assert eventually(lambda: {host: lab.owner(host) for host in owners} == owners and in_sync(lab.cloud), 15)
+        assert eventually(lambda: all(lab.figures(name)["unryu_lease_good"] for name in names))
+        assert eventually(lambda: {host: lab.owner(host) for host in owners} == owners and lab.cloud.in_sync())
     assert lab.cloud.pings("vm1", lab.plug("after", "h1"))
     lab.unplug("after")

@@ -80,7 +80,7 @@ def blue(plug: Plug) -> Guest:
 
 
 def curl(cloud: RunningCloud, guest: Guest, path: str, of: str = FOUR, *options: str) -> str:
-    return cloud.run("ip", "netns", "exec", guest.namespace, "curl", "-s", "-m", "3", *options, of + path, check=False).stdout
+    return cloud.run("ip", "netns", "exec", guest.namespace, "curl", "-s", "-m", "20", *options, of + path, check=False).stdout
 
 
 def told(cloud: RunningCloud, guest: Guest, path: str = "/openstack/latest/meta_data.json", of: str = FOUR, *options: str) -> Any:
@@ -155,6 +155,17 @@ def received(cloud: RunningCloud) -> int:
     return int(json.loads(said)[0]["stats64"]["rx"]["packets"])
 
 
+def quiet(cloud: RunningCloud) -> int:
+    """The same, when what was said before has ended: connections, too, are taken leave of."""
+    def still() -> bool:
+        before = received(cloud)
+        time.sleep(1)
+        return received(cloud) == before
+
+    assert eventually(still)
+    return received(cloud)
+
+
 def attacks(me: Guest, it: Guest, host: str) -> Iterator[Packet]:
     to = Ether(src=me.mac, dst=DOOR_MAC)
     for port in (22, 443, 16254, 6681):
@@ -179,7 +190,7 @@ def attacks(me: Guest, it: Guest, host: str) -> Iterator[Packet]:
 def test_nothing_else_reaches_the_host(cloud: RunningCloud, red: Guest, blue: Guest) -> None:
     words = cloud.run("ip", "-n", cloud.namespace("h1"), "-o", "-4", "addr", "show", "scope", "global").stdout
     host = re.findall(r"inet ([0-9.]+)/", words)[0]
-    before = received(cloud)
+    before = quiet(cloud)
     with blue.hearing(lambda frame: b"\x00P" in frame[34:60]) as heard:
         red.send(list(attacks(red, blue, host)))
     assert received(cloud) == before and not heard
@@ -191,7 +202,7 @@ def test_from_outside_nobody_is_there(cloud: RunningCloud, red: Guest) -> None:
     """Who is on the host learns nothing, and nothing but answers comes to a guest from there."""
     inside = ["ip", "netns", "exec", cloud.namespace("h1"), sys.executable, "-c"]
     for address in ("248.0.128.100", "127.0.0.1"):
-        tried = cloud.run(*inside, f"import urllib.request as u; u.urlopen('http://{address}:16254/', timeout=2)", check=False)
+        tried = cloud.run(*inside, f"import urllib.request as u; u.urlopen('http://{address}:16254/', timeout=20)", check=False)
         assert tried.returncode and not tried.stdout and re.search("refused|reset|without response", tried.stderr)
     with red.hearing(lambda frame: b"from the host" in frame) as heard:
         cloud.run(*inside, "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
@@ -205,8 +216,8 @@ def test_a_flood_of_one_leaves_the_others_served(cloud: RunningCloud, red: Guest
     time.sleep(0.5)
     for _ in range(10):
         assert told(cloud, blue)["uuid"] == blue.port
-    made = int(flood.communicate(timeout=20)[0])
-    assert made > 500, f"{made} tried"
+    made = int(flood.communicate(timeout=60)[0])
+    assert made > 200, f"{made} tried"
     assert eventually(lambda: curl(cloud, red, "/latest/") == "meta-data/")
 
 
@@ -231,7 +242,7 @@ def test_it_goes_on_without_controller_and_after_the_agent_and_the_switch_died(c
         for pid in (*planes, supervisor):
             if Path(f"/proc/{pid}").exists():
                 os.kill(pid, signal.SIGCONT)
-    assert eventually(lambda: [s["connected"] for s in cloud.status()["switches"]] == [True] * 3, 30)
+    assert cloud.settled()
     os.kill(cloud.pid("ovs-vswitchd", "h1") or 0, signal.SIGSEGV)
     time.sleep(0.5)
-    assert eventually(served, 20)
+    assert eventually(served)

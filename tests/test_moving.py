@@ -72,8 +72,13 @@ def na(mac: str) -> Packet:
     return Ether(src=mac, dst=ALL6) / IPv6(src=VIP6, dst="ff02::1") / says
 
 
-def heard_by(scene: Scene) -> list[str]:
-    """Who hears what the client sends to the MAC."""
+def heard_by(scene: Scene, *expected: str) -> bool:
+    """Whether just those hear what the client sends to the MAC; asked again, since what a switch had decided before lives on
+    for a moment."""
+    return bool(eventually(lambda: _heard_by(scene) == list(expected), 20))
+
+
+def _heard_by(scene: Scene) -> list[str]:
     to = Ether(src=scene.client.mac, dst=VMAC) / IP(src=scene.client.four, dst=VIP)
     packets = [to / UDP(sport=1000, dport=2000) / Raw(b"hello")] * 2
     with scene.one.hearing() as one, scene.two.hearing() as two, scene.thief.hearing() as thief:
@@ -106,24 +111,24 @@ def teach_anew(cloud: RunningCloud) -> int:
 def test_a_mac_is_where_it_was_announced_last_and_only_among_who_may_hold_it(scene: Scene) -> None:
     cloud = scene.cloud
     allow(scene, {"ip_address": VIP, "mac_address": VMAC}, {"ip_address": VIP6, "mac_address": VMAC})
-    assert heard_by(scene) == ["one", "two"], "nobody has said where it is"
+    assert heard_by(scene, "one", "two"), "nobody has said where it is"
     scene.one.send([garp(VMAC)])
-    assert heard_by(scene) == ["one"]
+    assert heard_by(scene, "one")
     scene.two.send([garp(VMAC)])
-    assert heard_by(scene) == ["two"]
+    assert heard_by(scene, "two")
     # The controller dead, and back by unsolicited NA.
     controller = cloud.pid("controller")
     assert controller
     os.kill(controller, signal.SIGSTOP)
     try:
         scene.one.send([na(VMAC)])
-        assert heard_by(scene) == ["one"]
+        assert heard_by(scene, "one")
     finally:
         os.kill(controller, signal.SIGCONT)
     # Who may not hold it moves nothing, whatever it says.
     scene.thief.send([garp(VMAC), garp(scene.thief.mac), na(VMAC),
                       Ether(src=VMAC, dst=ALL) / ARP(op=2, hwsrc=VMAC, psrc=scene.thief.four, pdst=scene.thief.four)])
-    assert heard_by(scene) == ["one"]
+    assert heard_by(scene, "one")
     # A controller that begins anew leaves alone what was learned.
     before = ages(cloud)
     assert before
@@ -133,24 +138,31 @@ def test_a_mac_is_where_it_was_announced_last_and_only_among_who_may_hold_it(sce
     assert old
     os.kill(old, signal.SIGKILL)
     assert eventually(lambda: cloud.pid("controller") not in (None, old))
-    assert eventually(lambda: all(s["connected"] and s["realised"] == s["wanted"] for s in cloud.status()["switches"]), 20)
+    assert cloud.settled()
     after = ages(cloud)
     assert after.keys() == before.keys() and all(after[flow] > before[flow] for flow in before), (before, after)
     assert teach_anew(cloud)
     again = ages(cloud)
     assert again.keys() == after.keys() and all(again[flow] > after[flow] for flow in after), (after, again)
-    assert heard_by(scene) == ["one"]
+    assert heard_by(scene, "one")
     assert "a flow that nobody wants" not in log.read_text()[told:]
     # The pair is withdrawn, and its holder says it again and again: nothing of it comes out, nothing is learned.
-    talk = threading.Thread(target=scene.one.send, args=([garp(VMAC)] * 600,))
-    talk.start()
+    over = threading.Event()
+
+    def talk() -> None:
+        while not over.is_set():
+            scene.one.send([garp(VMAC)] * 100)
+
+    talking = threading.Thread(target=talk)
+    talking.start()
     try:
         allow(scene)
         assert eventually(lambda: not learned(cloud)), learned(cloud)
-        assert heard_by(scene) == [] and not learned(cloud)
-        assert talk.is_alive(), "it was silent before we looked"
+        assert heard_by(scene) and not learned(cloud)
+        assert talking.is_alive()
     finally:
-        talk.join()
+        over.set()
+        talking.join()
 
 
 @dataclass(frozen=True)
@@ -225,18 +237,27 @@ def bury(scene: Scene, guest: Guest, move: Move) -> None:
         scene.cloud.run("ip", "-n", guest.namespace, *leftover, check=False)
 
 
+def answered(log: Path) -> list[float]:
+    return [float(at) for at in re.findall(r"^\[([\d.]+)\].*(?:ttl|hlim)", log.read_text(), re.MULTILINE)]
+
+
 def gap(said: list[float], since: float, until: float) -> float:
     """The longest silence between two answers in this time."""
-    heard = [at for at in said if since <= at <= until]
-    assert heard and heard[-1] > until - 1, "it does not answer any more"
-    return max(b - a for a, b in itertools.pairwise([since, *heard]))
+    return max(b - a for a, b in itertools.pairwise([since, *(at for at in said if since <= at <= until), until]))
+
+
+def master(folder: Path, times: int, log: Path) -> None:
+    """Wait until this one has become master so many times, and pings are answered after that."""
+    assert eventually(lambda: (folder / "log").read_text().count("Entering MASTER") >= times), (folder / "log").read_text()
+    since = time.time()
+    assert eventually(lambda: [at for at in answered(log) if at > since + 0.5]), "it does not answer any more"
 
 
 @pytest.mark.parametrize("move", MOVES, ids=str)
 def test_keepalived_moves_its_address_across_hosts_and_back(scene: Scene, move: Move, tmp_path: Path) -> None:
     """Under a 10 ms ping. With a MAC of its own keepalived announces and hears under that, and the guest's own routes answer
     under the port's: it takes both pairs."""
-    cloud, one, two = scene.cloud, tmp_path / "one", tmp_path / "two"
+    cloud, one, two, log = scene.cloud, tmp_path / "one", tmp_path / "two", tmp_path / "pings"
     allow(scene, *move.pairs)
     controller = cloud.pid("controller")
     assert controller
@@ -245,12 +266,13 @@ def test_keepalived_moves_its_address_across_hosts_and_back(scene: Scene, move: 
     try:
         words = ["ip", "netns", "exec", scene.client.namespace, "ping"]
         once = [*words, "-c1", "-W1", move.vip]
-        assert eventually(lambda: not subprocess.run(once, capture_output=True, check=False).returncode, 20), "".join(
+        assert eventually(lambda: not subprocess.run(once, capture_output=True, check=False).returncode), "".join(
             (folder / "log").read_text() for folder in (one, two))
         if move.controller != "alive":
             os.kill(controller, signal.SIGSTOP if move.controller == "frozen" else signal.SIGKILL)
-        ping = subprocess.Popen([*words, "-D", "-i", "0.01", move.vip], stdout=subprocess.PIPE, text=True)
-        time.sleep(1)
+        with log.open("wb") as out:
+            ping = subprocess.Popen([*words, "-D", "-i", "0.01", move.vip], stdout=out)
+        master(one, 1, log)
         away = time.time()
         if move.death == "stopped":
             first.terminate()
@@ -259,15 +281,13 @@ def test_keepalived_moves_its_address_across_hosts_and_back(scene: Scene, move: 
             kill(first, one)
         else:
             cloud.run("ip", "-n", scene.one.namespace, "link", "set", "eth0", "down")
-        time.sleep(2)
+        master(two, 1, log)
         back = time.time()
         kill(first, one)
         bury(scene, scene.one, move)
         first = keepalived(scene.one, one, 150, move)
-        time.sleep(3)
+        master(one, 2, log)
         end = time.time()
-        ping.send_signal(signal.SIGINT)
-        said = ping.communicate(timeout=10)[0]
     finally:
         if move.controller == "frozen":
             os.kill(controller, signal.SIGCONT)
@@ -280,8 +300,6 @@ def test_keepalived_moves_its_address_across_hosts_and_back(scene: Scene, move: 
             bury(scene, guest, move)
         if move.controller == "killed":
             assert eventually(lambda: cloud.pid("controller") not in (None, controller))
-    answered = [float(at) for at in re.findall(r"^\[([\d.]+)\].*(?:ttl|hlim)", said, re.MULTILINE)]
-    gone, returned = gap(answered, away, back), gap(answered, back, end)
+    gone, returned = gap(answered(log), away, back), gap(answered(log), back, end)
     print(f"{move}: away {gone * 1000:.0f} ms, back {returned * 1000:.0f} ms")
-    assert "Entering MASTER" in (two / "log").read_text() and (one / "log").read_text().count("Entering MASTER") == 2
-    assert gone < 5 and returned < 5, (two / "log").read_text()
+    assert gone < 10 and returned < 10, (two / "log").read_text()

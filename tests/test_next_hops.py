@@ -47,7 +47,7 @@ def test_the_first_packet_waits_and_is_sent_on(scene: Scene, red: Guest) -> None
 
 
 def test_a_next_hop_that_is_silent(red: Guest) -> None:
-    said = red.run("ping", "-n", "-c", "1", "-W", "6", NOBODY, check=False)
+    said = red.run("ping", "-n", "-c", "1", "-W", "30", NOBODY, check=False)
     assert "Destination Host Unreachable" in said, said
 
 
@@ -90,11 +90,11 @@ def test_the_gateway_says_that_it_has_another_mac(scene: Scene, red: Guest) -> N
     run("ip", "-n", space, "link", "set", device, "address", "02:00:5e:00:53:99")
     try:
         announce(space, device)
-        assert eventually(lambda: red.reaches(WEB, count=1), 5)
+        assert eventually(lambda: red.reaches(WEB, count=1), 30)
     finally:
         run("ip", "-n", space, "link", "set", device, "address", before)
         announce(space, device)
-    assert eventually(lambda: red.reaches(WEB, count=1), 5)
+    assert eventually(lambda: red.reaches(WEB, count=1), 30)
 
 
 def announce(space: str, device: str) -> None:

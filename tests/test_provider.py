@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -125,9 +124,8 @@ def test_a_question_on_the_wire_is_answered_once_and_by_its_owners_host(wire: Wi
     questions = [Ether(src=asker.mac, dst=ALL) / ARP(op=1, hwsrc=asker.mac, psrc=ROUTER, pdst=g.four) for g in guests]
     questions += [Ether(src=asker.mac, dst=ALL6) / IPv6(src=ROUTER6, dst="ff02::1", hlim=255) / ICMPv6ND_NS(tgt=g.six)
                   / ICMPv6NDOptSrcLLAddr(lladdr=asker.mac) for g in guests]
-    with asker.hearing(lambda frame: True) as heard:
+    with asker.hearing(lambda frame: bool(answers([frame])), least=4) as heard:
         asker.send(questions)
-        time.sleep(0.3)
     assert sorted(answers(heard)) == sorted((address, g.mac) for g in guests for address in (g.four, g.six))
     # Nobody but its owner's guest heard it, if anybody: flows answered.
     with wire.far.hearing() as heard:
@@ -144,7 +142,7 @@ def test_who_pretends_is_dropped_before_the_wire(wire: Wire) -> None:
         wire.near.send([ping(mac=STRANGER), ping(address=wire.far.four), ping(mac=wire.far.mac, address=wire.far.four),
                         Ether(src=wire.near.mac, dst=ALL) / ARP(op=2, hwsrc=wire.near.mac, psrc=ROUTER, pdst=wire.far.four)])
     assert heard == []
-    with wire.internet.hearing() as heard:
+    with wire.internet.hearing(least=1) as heard:
         wire.near.send([ping()])
     assert len(heard) == 1
 
@@ -155,9 +153,9 @@ def test_a_vlan_has_its_tag_on_the_wire_and_is_a_world_of_its_own(bed: Bed, wire
     near, far = (bed.guest(f"tagged-{host}", network, host) for host in HOSTS)
     outside = wire.internet
 
-    def answers(vlan: int, *questions: Any) -> list[Ether]:
+    def answers(vlan: int, *questions: Any, least: int = 0) -> list[Ether]:
         """To the machine out there alone: a guest just plugged is announced to everybody, too."""
-        with outside.hearing(lambda frame: (Ether(frame).src, Ether(frame).dst) == (near.mac, outside.mac)) as heard:
+        with outside.hearing(lambda frame: (Ether(frame).src, Ether(frame).dst) == (near.mac, outside.mac), least) as heard:
             outside.send([Ether(src=outside.mac, dst=near.mac) / Dot1Q(vlan=vlan) / question for question in questions])
         return [Ether(frame) for frame in heard]
 
@@ -166,7 +164,7 @@ def test_a_vlan_has_its_tag_on_the_wire_and_is_a_world_of_its_own(bed: Bed, wire
         stranger = next(each for each in ("192.0.2.77", "192.0.2.78", "192.0.2.79") if each not in (near.four, far.four))
         ping = IP(src=stranger, dst=near.four) / ICMP(id=7) / Raw(MARK)
         bed.cloud.exec(near.name, "ip", "neigh", "replace", stranger, "lladdr", outside.mac, "dev", "eth0")
-        asked, answered = answers(100, ARP(op=1, hwsrc=outside.mac, psrc=stranger, pdst=near.four), ping)
+        asked, answered = answers(100, ARP(op=1, hwsrc=outside.mac, psrc=stranger, pdst=near.four), ping, least=2)
         assert (asked[Dot1Q].vlan, asked[ARP].hwsrc, asked[ARP].op) == (100, near.mac, 2)
         assert (answered[Dot1Q].vlan, answered[ICMP].type, answered[ICMP].id) == (100, 0, 7)
         assert answers(101, ping) == [] and answers(0, ping) == []
@@ -221,7 +219,7 @@ def test_a_local_network_never_leaves_its_host(bed: Bed) -> None:
     network = bed.network("10.7.0.0/24", network_type="local")
     near, far = (bed.guest(f"local-{host}", network, host) for host in HOSTS)
     try:
-        assert not bed.cloud.pings(near.name, far.four, count=1)
+        assert not bed.cloud.pings(near.name, far.four, count=1, patience=1)
         with far.hearing() as heard:
             near.send([Ether(src=near.mac, dst=ALL) / ARP(op=1, hwsrc=near.mac, psrc=near.four, pdst=near.four)])
         assert heard == []
@@ -240,7 +238,7 @@ def second(bed: Bed) -> Iterator[None]:
         cloud.unryu("up")  # the supervisor looks again, and starts with that whom it starts
         for host in HOSTS:
             os.kill(cloud.pid("agent", host) or 0, signal.SIGTERM)
-        assert eventually(lambda: all(len(a.configuration["bridge_mappings"]) == count for a in bed.admin.agents()), 20)
+        assert eventually(lambda: all(len(a.configuration["bridge_mappings"]) == count for a in bed.admin.agents()))
 
     mapped(before.replace('physical1 = "br-ex"', 'physical1 = "br-ex", physical2 = "br-second"'), 2)
     namespaces = [cloud.namespace(host) for host in HOSTS]

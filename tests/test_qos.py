@@ -34,7 +34,7 @@ if kind == "tcp":
 print("ready", flush=True)
 if kind == "tcp":
     line, _ = line.accept()
-line.settimeout(8)
+line.settimeout(60)
 began, quarters, marks = 0, {}, set()
 while True:
     try:
@@ -113,7 +113,7 @@ class Scene:
         self.settle()
 
     def settle(self) -> None:
-        assert eventually(lambda: all(s["realised"] == s["wanted"] for s in self.cloud.status()["switches"]))
+        assert self.cloud.settled()
 
     def address(self, guest: str) -> str:
         return str(self.ports[guest].fixed_ips[0]["ip_address"])
@@ -137,7 +137,7 @@ class Scene:
         said.kill()
         said.communicate()
         for one in heard:
-            quarters, marks = json.loads(one.communicate(timeout=30)[0])
+            quarters, marks = json.loads(one.communicate(timeout=90)[0])
             found.append(Traffic({int(n): (a, b) for n, (a, b) in quarters.items()}, marks))
 
     def meters(self, host: str) -> dict[int, float]:
@@ -244,8 +244,8 @@ def test_a_restart_touches_nothing(scene: Scene) -> None:
     meters, flows, pid = scene.meters("h2"), scene.flows("h2"), scene.cloud.pid("controller")
     assert pid and len(meters) == 2
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: scene.cloud.pid("controller") not in (None, pid), 20)
-    assert eventually(lambda: all(s["connected"] and s["realised"] == s["wanted"] for s in scene.cloud.status()["switches"]), 20)
+    assert eventually(lambda: scene.cloud.pid("controller") not in (None, pid))
+    assert scene.cloud.settled()
     assert meters.keys() == scene.meters("h2").keys() and all(scene.meters("h2")[n] > meters[n] for n in meters)
     assert all(scene.flows("h2")[flow] > flows[flow] for flow in flows)
     # What somebody changes or takes away is mended, with the flows that went with it.
@@ -254,7 +254,7 @@ def test_a_restart_touches_nothing(scene: Scene) -> None:
     scene.cloud.ofctl("h2", "del-meter", "br-int", f"meter={second}")
     os.kill(scene.cloud.pid("controller") or 0, signal.SIGKILL)
     assert eventually(lambda: "rate=1 " not in scene.cloud.ofctl("h2", "dump-meters", "br-int")
-                      and len(scene.flows("h2")) == len(scene.meters("h2")) == 2, 20)
+                      and len(scene.flows("h2")) == len(scene.meters("h2")) == 2)
 
 
 def test_a_floating_ip_and_a_gateway_are_limited_outside(scene: Scene) -> None:

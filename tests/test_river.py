@@ -51,9 +51,9 @@ def test_packets_of_every_size_cross_both_ways(river: River) -> None:
     for address in (four, six):
         assert river.cloud.pings("up", address)
     # The largest that fits the tenants' MTU, unfragmented, and one byte more, refused by the guest's own stack.
-    assert " 2 received" in river.cloud.exec("up", "ping", "-c2", "-i0.1", "-W1", "-Mdo", "-s1422", four)
+    assert " 2 received" in river.cloud.exec("up", "ping", "-c2", "-i0.1", "-W5", "-Mdo", "-s1422", four)
     assert " 0 received" in river.cloud.exec("up", "ping", "-c1", "-W1", "-Mdo", "-s1423", four, check=False)
-    assert " 2 received" in river.cloud.exec("up", "ping", "-c2", "-i0.1", "-W1", "-s4000", four)
+    assert " 2 received" in river.cloud.exec("up", "ping", "-c2", "-i0.1", "-W5", "-s4000", four)
 
 
 def test_neighbours_are_answered_on_the_askers_host_and_probes_are_not(river: River) -> None:
@@ -65,9 +65,15 @@ def test_neighbours_are_answered_on_the_askers_host_and_probes_are_not(river: Ri
     for _ in range(3):
         cloud.exec("up", "ip", "neigh", "flush", "dev", "eth0")
         assert cloud.pings("up", four, count=1) and cloud.pings("up", six, count=1)
-    flows = cloud.ofctl("h1", "dump-flows", "br-int").splitlines()
-    answered = [line for line in flows if "table=22," in line and "priority=100" in line and "push_vlan" not in line]  # no wire
-    assert len(answered) == 2 and all(int(re.findall(r"n_packets=(\d+)", line)[0]) >= 3 for line in answered)
+    flows: list[str] = []
+
+    def counted() -> bool:
+        flows[:] = cloud.ofctl("h1", "dump-flows", "br-int").splitlines()
+        answered = [line for line in flows if "table=22," in line and "priority=100" in line
+                    and "push_vlan" not in line]  # that is for wires
+        return len(answered) == 2 and all(int(re.findall(r"n_packets=(\d+)", line)[0]) >= 3 for line in answered)
+
+    assert eventually(counted), "(counters lag)"
     assert len([line for line in flows if held in line]) == 1, "one flow for all that an address is asked for"
     assert "FAILED" not in cloud.exec("up", "ip", "neigh")
     # IPv6 DAD in the guest ended well, or its address would not answer above; an address of its own is not `dadfailed`.
@@ -86,7 +92,7 @@ def pinging(cloud: RunningCloud, guest: str, address: str) -> Iterator[list[str]
         time.sleep(0.7)
     finally:
         running.send_signal(signal.SIGINT)
-        said.append(running.communicate(timeout=10)[0])
+        said.append(running.communicate(timeout=60)[0])
 
 
 def lost(said: list[str]) -> list[int]:
@@ -94,11 +100,6 @@ def lost(said: list[str]) -> list[int]:
     answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", said[0])}
     assert len(answered) > 100, said[0][-500:]
     return sorted(set(range(1, max(answered))) - answered)
-
-
-def in_sync(cloud: RunningCloud) -> bool:
-    switches = cloud.status()["switches"]
-    return len(switches) == 6 and all(s["connected"] and s["realised"] == s["wanted"] for s in switches)
 
 
 def test_the_control_plane_dead_packets_go_on_and_changes_wait(river: River) -> None:
@@ -113,7 +114,7 @@ def test_the_control_plane_dead_packets_go_on_and_changes_wait(river: River) -> 
         for pid in pids:
             os.kill(pid or 0, signal.SIGCONT)
     assert lost(said) == []
-    assert eventually(lambda: in_sync(cloud))
+    assert cloud.settled()
 
 
 def test_a_hung_switch_is_noticed_and_holds_no_port_elsewhere(river: River) -> None:
@@ -124,7 +125,7 @@ def test_a_hung_switch_is_noticed_and_holds_no_port_elsewhere(river: River) -> N
     assert frozen
     os.kill(frozen, signal.SIGSTOP)
     try:
-        assert eventually(lambda: not any(s["connected"] for s in cloud.status()["switches"] if s["host"] == "h2"), 5)
+        assert eventually(lambda: not any(s["connected"] for s in cloud.switches() if s["host"] == "h2"))
         port = sdk.network.create_port(name="river3", network_id=river.network)
         cloud.plug(port.id, "h1", "third")  # waits for ACTIVE
         assert sdk.network.get_port(port.id).status == "ACTIVE"
@@ -132,7 +133,7 @@ def test_a_hung_switch_is_noticed_and_holds_no_port_elsewhere(river: River) -> N
         sdk.network.delete_port(port.id)
     finally:
         os.kill(frozen, signal.SIGCONT)
-    assert eventually(lambda: in_sync(cloud))
+    assert cloud.settled()
     assert cloud.pings("up", river.addresses[0])
 
 
@@ -159,13 +160,14 @@ def test_a_strangers_vtep_is_dropped_and_counted(river: River) -> None:
 
     cloud.run("ip", "-n", underlay, "addr", "add", "198.18.99.99/16", "dev", "br0")
     try:
-        send_from(underlay, "198.18.99.99", target, packet)  # the first may wait for ARP and be lost
-        time.sleep(1)  # counters lag: the pings of the test before are still to be counted
-        strange, known = dropped(), arrived()
-        for _ in range(5):
+        begun = dropped()
+        while dropped() == begun:  # the first may wait for ARP and be lost
             send_from(underlay, "198.18.99.99", target, packet)
-        assert eventually(lambda: dropped() == strange + 5), (strange, dropped())
-        assert arrived() < known + 5  # guests' own multicast from h2 comes in meanwhile, now and then
+            time.sleep(1)  # counters lag
+        strange, known = dropped(), arrived()
+        send_from(underlay, "198.18.99.99", target, packet, 50)
+        assert eventually(lambda: dropped() >= strange + 50), (strange, dropped())
+        assert arrived() < known + 50  # guests' own multicast from h2 comes in meanwhile, now and then
         # The same frame in the name of h2 passes that door: it was the address alone that shut it.
         cloud.run("ip", "-n", underlay, "addr", "add", "198.18.0.2/32", "dev", "lo")
         send_from(underlay, "198.18.0.2", target, packet)
@@ -175,10 +177,10 @@ def test_a_strangers_vtep_is_dropped_and_counted(river: River) -> None:
         cloud.run("ip", "-n", underlay, "addr", "del", "198.18.0.2/32", "dev", "lo", check=False)
 
 
-def send_from(namespace: str, source: str, target: str, packet: bytes) -> None:
+def send_from(namespace: str, source: str, target: str, packet: bytes, times: int = 1) -> None:
     # SO_NO_CHECK (11): a veth leaves the sum to hardware that is not there, and the switch would drop it for that.
     code = f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET, 11, 1); " \
-           f"s.bind(('{source}', 0)); s.sendto(bytes.fromhex('{packet.hex()}'), ('{target}', 4789))"
+           f"s.bind(('{source}', 0)); [s.sendto(bytes.fromhex('{packet.hex()}'), ('{target}', 4789)) for _ in range({times})]"
     subprocess.run(["ip", "netns", "exec", namespace, str(BIN / "python"), "-c", code], check=True)
 
 
@@ -194,7 +196,7 @@ def test_no_bridge_holds_a_flow_of_anybody_else(river: River) -> None:
     cloud.ofctl("h1", "add-flow", "br-int", "table=60,priority=7,actions=NORMAL")
     old = cloud.pid("controller")
     os.kill(old or 0, signal.SIGTERM)
-    assert eventually(lambda: cloud.pid("controller") not in (None, old) and in_sync(cloud))
+    assert eventually(lambda: cloud.pid("controller") not in (None, old) and cloud.in_sync())
     assert "NORMAL" not in cloud.ofctl("h1", "dump-flows", "br-int")
 
 

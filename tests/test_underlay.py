@@ -10,7 +10,7 @@ import pytest
 
 from ovsagent import links
 from ovsagent.underlay import question
-from tests.clouds import RunningCloud, eventually
+from tests.clouds import PATIENCE, RunningCloud, eventually
 
 pytestmark = pytest.mark.system
 PEER = {"h1": "198.18.0.2", "h2": "198.18.0.1"}
@@ -66,18 +66,19 @@ def heard(cloud: RunningCloud, target: str) -> set[str]:
         assert wire
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as line:
             line.bind(("br0", 0x0806))
-            line.settimeout(0.5)
+            line.settimeout(PATIENCE)
             line.send(question(wire.mac, "198.18.99.99", target))
             answers = set()
             with contextlib.suppress(TimeoutError):
                 while frame := line.recv(100):
                     if frame[20:22] == b"\0\2" and frame[28:32] == socket.inet_aton(target):
                         answers.add(frame[22:28].hex(":"))
+                        line.settimeout(0.5)
     return answers
 
 
 def test_both_know_each_other_before_any_guest_sent(own: RunningCloud) -> None:
-    assert eventually(lambda: all_know(own), 3), [known(own, host) for host in PEER]
+    assert eventually(lambda: all_know(own)), [known(own, host) for host in PEER]
     assert own.status()["guests"] == []
 
 
@@ -100,7 +101,7 @@ def test_a_switch_that_started_anew_knows_again_unasked(own: RunningCloud) -> No
     assert old
     os.kill(old, signal.SIGKILL)
     assert eventually(lambda: own.pid("ovs-vswitchd", "h1") not in (None, old))
-    assert eventually(lambda: all_know(own), 20), [known(own, host) for host in PEER]
+    assert eventually(lambda: all_know(own)), [known(own, host) for host in PEER]
 
 
 def test_a_cable_put_back_ends_a_silence_under_traffic(own: RunningCloud, network: str) -> None:
@@ -110,7 +111,7 @@ def test_a_cable_put_back_ends_a_silence_under_traffic(own: RunningCloud, networ
     own.run("ip", "-n", underlay, "link", "set", "h2", "down")
     own.appctl("h1", "tnl/neigh/flush")
     try:
-        assert not own.pings(one, address, count=5)
+        assert not own.pings(one, address, count=5, patience=1)
     finally:
         own.run("ip", "-n", underlay, "link", "set", "h2", "up")
-    assert eventually(lambda: own.pings(one, address, count=1), 5)
+    assert eventually(lambda: own.pings(one, address, count=1, patience=1), 30)

@@ -46,7 +46,7 @@ def begin_anew(cloud: RunningCloud) -> None:
     assert before
     os.kill(before, signal.SIGTERM)
     assert eventually(lambda: cloud.pid("controller") not in (None, before))
-    assert eventually(lambda: [s["connected"] and s["realised"] == s["wanted"] for s in cloud.status()["switches"]] == [True] * 3)
+    assert cloud.settled()
 
 
 def test_the_page(installed: Path, tmp_path: Path) -> None:

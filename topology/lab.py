@@ -121,7 +121,7 @@ def lease(cloud: Cloud, guest: Guest, wait: bool = True) -> None:
     pid = _record(cloud, guest.name).with_suffix(".pid")
     if pid.exists():  # plugged again: one client is enough
         processes.end({int(pid.read_text())} & set(processes.inside([guest.namespace])))
-    words = ["udhcpc", "-i", DEVICE, "-s", str(script), "-p", str(pid), "-t", "5", "-T", "1",
+    words = ["udhcpc", "-i", DEVICE, "-s", str(script), "-p", str(pid), "-t", "15", "-T", "1",
              "-A", "3", "-O", "mtu", "-O", "staticroutes", "-n" if wait else "-b"]
     with (cloud.state / "log" / f"guest-{guest.name}.log").open("ab") as log:  # no pipe: it lives on behind us
         done = subprocess.run(["ip", "netns", "exec", guest.namespace, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -132,7 +132,7 @@ def lease(cloud: Cloud, guest: Guest, wait: bool = True) -> None:
 
 def _hear(guest: Guest, addresses: set[str]) -> None:
     """Wait until a router's advertisement has given the guest these: it asked when its IPv6 began, and again after 4 s."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while addresses and time.monotonic() < deadline:
         links = json.loads(run("ip", "-n", guest.namespace, "-j", "-6", "addr", "show", "dev", DEVICE, "scope", "global"))
         if addresses <= {one.get("local") for link in links for one in link.get("addr_info", ())}:

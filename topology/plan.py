@@ -168,7 +168,7 @@ class Site:
         port, _ = self._held("ports", self.network.create_port, name, plan.project, network_id=self._found(plan.network).id,
                                 security_groups=[self._group(plan.project)])
         if port.id not in {guest.port_id for guest in lab.guests(self.cloud)}:
-            lab.plug(self.cloud, port.id, plan.host, name, patience=10)
+            lab.plug(self.cloud, port.id, plan.host, name, patience=60)
         addresses = [fixed["ip_address"] for fixed in port.fixed_ips]
         if not plan.floating:
             return addresses

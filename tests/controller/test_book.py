@@ -75,46 +75,46 @@ def courier(agent: Agent, taken: list[str], *entries: Entry, name: str = tls.CON
 def test_the_whole_book_then_differences(agent: Agent) -> None:
     taken: list[str] = []
     sent = courier(agent, taken, said("p1", a=1), said("p2", a=2))
-    within(2, lambda: sent.realised == 5)
+    within(60, lambda: sent.realised == 5)
     assert agent.data() == {"p1": {"a": 1}, "p2": {"a": 2}} and taken == ["h1"]
     sent.change(6, Change(add=[said("p1", a=3), said("p3", a=4)], delete=[said("p2", a=2)]))
-    within(2, lambda: sent.realised == 6)
+    within(60, lambda: sent.realised == 6)
     assert agent.data() == {"p1": {"a": 3}, "p3": {"a": 4}} and agent.book.revision == 6
     assert json.loads(agent.path.read_text())["revision"] == 6, "on disk before it is confirmed"
     sent.stop()
-    sent.join(2)
+    sent.join(60)
     assert not sent.is_alive()
 
 
 def test_a_book_that_is_another_one_is_replaced(agent: Agent) -> None:
     sent = courier(agent, [], said("p1", a=1))
-    within(2, lambda: sent.realised == 5)
+    within(60, lambda: sent.realised == 5)
     agent.book.replace({"revision": 99, "answers": [["dhcp4", "x", "", {}]]})
     sent.change(6, Change(add=[said("p2", a=2)]))
-    within(2, lambda: sent.realised == 6)
+    within(60, lambda: sent.realised == 6)
     assert agent.data() == {"p1": {"a": 1}, "p2": {"a": 2}}
     sent.stop()
 
 
 def test_an_agent_that_was_away_opens_its_book_and_hears_what_it_missed(agent: Agent) -> None:
     sent = courier(agent, [], said("p1", a=1))
-    within(2, lambda: sent.realised == 5)
+    within(60, lambda: sent.realised == 5)
     agent.end()
     sent.change(6, Change(add=[said("p2", a=2)]))
     time.sleep(0.3)
     agent.begin()
-    within(4, lambda: sent.realised == 6)
+    within(60, lambda: sent.realised == 6)
     assert agent.data() == {"p1": {"a": 1}, "p2": {"a": 2}}
     sent.stop()
 
 
 def test_it_moves_to_a_new_address(agent: Agent, tmp_path: Path) -> None:
     sent = courier(agent, [], said("p1", a=1))
-    within(2, lambda: sent.realised == 5)
+    within(60, lambda: sent.realised == 5)
     other = Agent(tmp_path / "other.json")
     other.begin()
     sent.renew(other.address, wanted(said("p1", a=9)), 7)
-    within(4, lambda: sent.realised == 7)
+    within(60, lambda: sent.realised == 7)
     assert other.data() == {"p1": {"a": 9}} and agent.data() == {"p1": {"a": 1}}
     sent.stop()
     other.end()
@@ -123,8 +123,8 @@ def test_it_moves_to_a_new_address(agent: Agent, tmp_path: Path) -> None:
 def test_a_stranger_writes_nothing_and_no_book_goes_to_another_host(agent: Agent) -> None:
     taken: list[str] = []
     lab, lost = courier(agent, taken, said("p1", a=1), name=tls.LAB), courier(agent, taken, said("p1", a=1), host="h2")
-    time.sleep(0.5)
-    assert not taken and not agent.data() and agent.server and agent.server.refusals.count
+    within(60, lambda: agent.server and agent.server.refusals.count)
+    assert not taken and not agent.data()
     lab.stop()
     lost.stop()
 
@@ -148,14 +148,14 @@ def test_differences_to_another_book_and_nonsense_are_refused(tmp_path: Path) ->
 
 def test_what_somebody_did_to_the_book_is_undone_and_counted(agent: Agent) -> None:
     sent = courier(agent, [], said("p1", a=1))
-    within(2, lambda: sent.realised == 5)
+    within(60, lambda: sent.realised == 5)
     sent.again()
     agent.path.write_text("{}")
-    within(2, lambda: json.loads(agent.path.read_text()).get("revision") == 5 or sent.again())
+    within(60, lambda: json.loads(agent.path.read_text()).get("revision") == 5 or sent.again())
     assert agent.book.mended == 0, "only the file was another one"
     agent.book.answers = {}
     sent.again()
-    within(2, lambda: agent.data() == {"p1": {"a": 1}})
+    within(60, lambda: agent.data() == {"p1": {"a": 1}})
     assert agent.book.mended == 1 and sent.realised == 5
     sent.stop()
 
@@ -198,7 +198,7 @@ def test_a_courier_that_was_succeeded_takes_a_new_generation_or_stays_away(agent
                    lambda host: None, lease)
     sent.generation = 49
     sent.start()
-    within(2, lambda: lease.asked)
+    within(60, lambda: lease.asked)
     assert not agent.data()
     lease.trusted = False
     time.sleep(0.3)
@@ -207,5 +207,5 @@ def test_a_courier_that_was_succeeded_takes_a_new_generation_or_stays_away(agent
     time.sleep(0.5)
     assert lease.asked == asked and not agent.data(), "without a lease it says nothing"
     lease.trusted = True
-    within(4, lambda: agent.data() == {"p1": {"a": 1}})
+    within(60, lambda: agent.data() == {"p1": {"a": 1}})
     sent.stop()

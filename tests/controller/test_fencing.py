@@ -25,6 +25,7 @@ from controller.openflow.readback import read
 from controller.openflow.roles import Outgrown, become_master, become_slave
 from controller.openflow.wire import Entry
 from controller.pusher import ORDER, Pusher
+from tests.clouds import PATIENCE
 from tests.inprocess import fresh_database
 from tests.ovs import OvsHost
 from unryu.db import Database
@@ -53,7 +54,7 @@ class Door:
         """Of the three bridges, each once."""
         found: dict[str, Connection] = {}
         while len(found) < len(ORDER):
-            connection = self.came.get(timeout=10)
+            connection = self.came.get(timeout=PATIENCE)
             found[ORDER[connection.dpid - 1]] = connection
         return found
 
@@ -91,7 +92,7 @@ def held(host: OvsHost) -> set[int]:
 
 def restart(host: OvsHost) -> None:
     os.kill(host.vswitchd(), signal.SIGKILL)
-    time.sleep(0.1)
+    host.buried()
     host.start_vswitchd()
 
 
@@ -103,11 +104,11 @@ def test_the_lesser_generation_is_refused_even_what_it_had_begun(host: OvsHost, 
         first = replies.xids.start
         old.send(wire.bundle_control(first, 77, wire.OPEN) + wire.bundled(first + 1, 77, wire.ADD, [entry(2)])
                  + wire.barrier(first + 2))
-        while replies.next(5).xid != first + 2:
+        while replies.next(PATIENCE).xid != first + 2:
             continue
         become_master(new, 6)  # here the old one fell asleep, and its host was given away
         old.send(wire.bundle_control(first + 3, 77, wire.COMMIT))
-        answer = replies.next(5)
+        answer = replies.next(PATIENCE)
         assert answer.type == wire.ERROR and wire.reason(answer.data) == wire.IS_SLAVE
     with pytest.raises(Deposed):
         push(old, [entry(3)], [])
@@ -194,14 +195,14 @@ def bury(heir: Controller, clocks: dict[str, float]) -> None:
 def test_a_sleeper_is_refused_by_the_switch_and_then_by_itself(host: OvsHost, two: Any) -> None:
     sleeper, heir, clocks = two
     sleeper.own()
-    assert within(5, lambda: held(host) == {1} and sleeper.pusher.realised)
+    assert within(PATIENCE, lambda: held(host) == {1} and sleeper.pusher.realised)
     bury(heir, clocks)
     heir.own()
-    assert within(5, lambda: held(host) == {2}), "what the other wanted is nobody's now"
+    assert within(PATIENCE, lambda: held(host) == {2}), "what the other wanted is nobody's now"
     # It does not know yet, its own clock stood still: the switch refuses it.
     sleeper.lease._until = time.monotonic() + 100
     sleeper.change(5, entry(7))
-    assert within(5, lambda: not sleeper.pusher.switches["br-int"].claimed)
+    assert within(PATIENCE, lambda: not sleeper.pusher.switches["br-int"].claimed)
     # Told by its own clock, it does not even try.
     clocks["a"] = 200.0
     claims = sleeper.claims
@@ -214,17 +215,17 @@ def test_a_switch_that_forgot_is_not_asked_before_the_database(host: OvsHost, tw
     """Restarted, it would take any generation: so whoever slept finds out first that the host is no longer his."""
     sleeper, heir, clocks = two
     sleeper.own()
-    assert within(5, lambda: held(host) == {1} and sleeper.pusher.realised)
+    assert within(PATIENCE, lambda: held(host) == {1} and sleeper.pusher.realised)
     bury(heir, clocks)
     heir.own()
-    assert within(5, lambda: held(host) == {2})
+    assert within(PATIENCE, lambda: held(host) == {2})
     restart(host)
     sleeper.lease._until = time.monotonic() + 100  # its own clock stood still
     asleep, claims = sleeper.lease.shares.generation, sleeper.claims
     assert sleeper.lease.good(asleep)
     sleeper.connect()
     heir.connect()
-    assert within(5, lambda: held(host) == {2} and heir.pusher.realised)
+    assert within(PATIENCE, lambda: held(host) == {2} and heir.pusher.realised)
     time.sleep(0.3)
     assert sleeper.claims == claims and not sleeper.lease.good(asleep)
     assert {i.flow for i in read(heir.pusher.switches["br-int"].connection, "br-int")} == {entry(2)[1]}
@@ -238,7 +239,7 @@ def test_who_is_ours_by_the_database_and_has_a_lesser_generation_takes_a_new_one
     told: list[Any] = []
     one.lease.changed = lambda shares: (told.append(shares), one.pusher.own(True, shares.generation))
     one.own()
-    assert within(5, lambda: len(told) > 3)
+    assert within(PATIENCE, lambda: len(told) > 3)
     with one.lease.database.transaction() as tx:
         tx.connection.exec_driver_sql("UPDATE generation SET number = number + 1000")
-    assert within(5, lambda: held(host) == {1})
+    assert within(PATIENCE, lambda: held(host) == {1})

@@ -75,7 +75,7 @@ def picture() -> Picture:
 @pytest.mark.parametrize("kind", module.HELD)
 def test_a_host_that_is_gone_is_succeeded_and_only_those_with_the_wire_succeed(
         picture: Picture, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
     called: list[float] = []
     database: Any = Rows(row(kind=kind))
     gateways = Gateways(database, lambda router: True, lambda: called.append(time.monotonic()))
@@ -137,7 +137,7 @@ def test_another_controllers_routers_are_left_to_it(picture: Picture) -> None:
 
 
 def _eventually(question: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not question() and time.monotonic() < deadline:
         time.sleep(0.01)
     return question()

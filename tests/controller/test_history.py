@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from controller.hosts import Report, VifReport, take_report
-from tests.clouds import eventually
+from tests.clouds import PATIENCE, eventually
 from tests.controller.switched import HOSTS, Cloud
 from tests.inprocess import ADMIN
 from tests.ovs import OvsHost
@@ -251,7 +251,7 @@ def test_a_port_is_active_when_every_live_host_has_confirmed(ovs: tuple[OvsHost,
             return cloud.call("GET", f"/ports/{port}")["port"]["status"]
 
         def becomes(wanted: str) -> None:
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + PATIENCE
             while status() != wanted and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert status() == wanted
@@ -279,7 +279,7 @@ def test_a_floating_ip_is_active_while_it_leads_to_a_port_that_is_up(ovs: tuple[
         return str(cloud.call("POST", f"/{kind}s", {kind: values})[kind]["id"])
 
     def becomes(wanted: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while (said := cloud.call("GET", f"/floatingips/{floating}")["floatingip"]["status"]) != wanted:
             assert time.monotonic() < deadline, said
             time.sleep(0.01)

@@ -31,7 +31,7 @@ def host() -> Iterator[OvsHost]:
 def switch(host: OvsHost) -> Iterator[Connection]:
     door = Door(host.management())
     door.let_in(host)
-    yield door.came.get(timeout=10)
+    yield door.came.get(timeout=60)
     door.switches.stop()
 
 

@@ -187,7 +187,7 @@ def _leads_out(admin: Writer, network: api.Network, shared: str, guest: lab.Gues
 
 
 def plugged(cloud: Cloud, port: str, host: str, name: str) -> lab.Guest:
-    return lab.plug(cloud, port, host, name, patience=20)
+    return lab.plug(cloud, port, host, name, PATIENCE)
 
 
 def batter(cloud: Cloud, asked: list[health.Probe], kills: int, chance: random.Random, strikes: list[Strike],
@@ -245,7 +245,7 @@ def _until_none(ask: Callable[[], list[str]]) -> list[str]:
             found[:] = [str(error)]
         return not found
 
-    eventually(none, 20)
+    eventually(none)
     return found
 
 

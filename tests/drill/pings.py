@@ -33,7 +33,7 @@ class Pinging:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def answers(self) -> Iterator[tuple[float, int]]:
         """When each answer came, and to which ping."""

@@ -37,14 +37,17 @@ def _echo(line: socket.socket) -> None:
 def use(address: str) -> None:
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    stream = socket.create_connection((address, PORT), 5)
+    stream = socket.create_connection((address, PORT), 30)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    pauses, opened = [], []
+    pauses: list[float] = []
+    opened: list[float] = []
+    knocked: list[int] = []
 
     def connect() -> None:
         while not ended.wait(EVERY):
             began = time.monotonic()
-            with socket.create_connection((address, PORT), 5) as line:
+            with socket.create_connection((address, PORT), 30) as line:
+                knocked.append(sent_again(line)[0])
                 line.sendall(b"hello")
                 line.recv(5)
             opened.append(time.monotonic() - began)
@@ -61,9 +64,15 @@ def use(address: str) -> None:
         pauses.append(now - last)
         last = now
     connecting.join()
-    again, twice = _SENT_AGAIN.unpack_from(stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SENT_AGAIN.size))
+    again, twice = sent_again(stream)
     print(json.dumps({"sent again": again, "lost": max(0, again - twice), "longest pause": max(pauses), "pieces": len(pauses),
-                      "opened": len(opened), "slowest to open": max(opened)}), flush=True)
+                      "opened": len(opened), "slowest to open": max(opened), "knocked again": sum(knocked)}), flush=True)
+
+
+def sent_again(line: socket.socket) -> tuple[int, int]:
+    """Segments that were sent again, and those of them that came twice."""
+    again, twice = _SENT_AGAIN.unpack_from(line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SENT_AGAIN.size))
+    return again, twice
 
 
 if __name__ == "__main__":

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
-from tests.clouds import BIN, RunningCloud, eventually
+from tests.clouds import BIN, PATIENCE, RunningCloud, eventually
 from tests.drill import health
 from tests.drill.drill import plugged
 from tests.drill.pings import Pinging
-from tests.test_river import BRIDGES, in_sync
+from tests.drill.verdict import LEARNED
+from tests.test_river import BRIDGES
 from topology import lab, processes
 from topology.cloud import Cloud
 
@@ -67,14 +68,14 @@ def unfelt(one: lab.Guest, other: lab.Guest, folder: Path) -> Iterator[None]:
     finally:
         ping.stop()
         user.terminate()
-        told = user.communicate(timeout=10)[0]
+        told = user.communicate(timeout=60)[0]
         server.kill()
         server.communicate()
     said: dict[str, Any] = json.loads(told)
     print(said)
     assert [silence for silence in ping.silences() if silence.lost] == []
     assert said["lost"] == 0 and said["pieces"] > 20 and said["opened"] > 20, said
-    assert said["slowest to open"] < 1, f"the first packet of a connection is sent again after a second: {said}"
+    assert said["knocked again"] == 0, f"the first packet of a connection is sent again after a second: {said}"
 
 
 def restart(cloud: Cloud, part: str, how: signal.Signals) -> None:
@@ -91,7 +92,8 @@ def durations(cloud: RunningCloud) -> dict[tuple[str, str, str], float]:
     for host in ("h1", "h2"):
         for bridge in BRIDGES:
             for line in cloud.ofctl(host, "dump-flows", bridge).splitlines():
-                if "cookie=" in line:
+                table = re.search(r"table=(\d+)", line)
+                if table and (bridge, int(table[1])) not in LEARNED:
                     age = float(re.findall(r"duration=([\d.]+)s", line)[0])
                     found[host, bridge, re.sub(r"(duration|n_packets|n_bytes|idle_age|hard_age)=[^ ,]+,? ?", "", line)] = age
     return found
@@ -109,7 +111,7 @@ def test_restarts_in_any_order_are_not_felt(
         order: tuple[str, ...], how: signal.Signals, pair: list[lab.Guest], cloud: RunningCloud, tmp_path: Path) -> None:
     order = order or tuple(random.sample(PARTS, len(PARTS)))
     print(order)
-    assert eventually(lambda: in_sync(cloud))
+    assert cloud.settled()
     asked = health.probes(Cloud(cloud.state))
     for probe in asked:
         probe.start()
@@ -119,11 +121,11 @@ def test_restarts_in_any_order_are_not_felt(
             for part in order:
                 restart(Cloud(cloud.state), part, how)
                 time.sleep(random.uniform(0, 1))  # the next one goes wherever this one is in its recovery
-            health.well(asked, time.time(), 30)
+            health.well(asked, time.time(), PATIENCE)
     finally:
         for probe in asked:
             probe.ended.set()
-    after, passed = durations(cloud), time.monotonic() - began
+    passed, after = time.monotonic() - began, durations(cloud)
     assert set(after) == set(before)
-    younger = [key for key in after if after[key] < before[key] + passed - 1.5]
+    younger = [key for key in after if after[key] < before[key] + passed - 0.5]
     assert not younger, "rewritten though right"

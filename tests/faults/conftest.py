@@ -6,12 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clouds import RunningCloud, eventually
-from tests.faults.hands import whole
 
 ROGUE = '''
 """A feature of somebody's own that does what a port's tags say."""
 from controller.derive import derives, own_host
-from controller.flow import IN_PORT, flow, match, output
+from controller.flow import BITS, IN_PORT, flow, match, meter, output, through
 from controller.pipeline import OUTPUT
 
 
@@ -20,12 +19,15 @@ def flaw(port, net, here):
     """Asks for what no switch takes, or fails."""
     if "impossible" in port.tags:
         yield flow(OUTPUT, 7, match(IN_PORT == here.vif(port.id)), output(0x10000))
+    if "unmeasured" in port.tags:
+        yield meter("br-int", 0xFFFF0001, BITS, 1, 1)
+        yield flow(OUTPUT, 8, match(IN_PORT == here.vif(port.id)), through(0xFFFF0001), output(1))
     if "failing" in port.tags:
         raise RuntimeError("planted")
 '''
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
     """Two hosts with a guest on each; `alone` is a network that only h1 has ports of."""
     site = tmp_path_factory.mktemp("site")
@@ -51,7 +53,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
 @pytest.fixture
 def cloud(broken: RunningCloud) -> Iterator[RunningCloud]:
     """As it should be before, and again afterwards, by itself."""
-    assert eventually(lambda: whole(broken), 20), broken.status()["switches"]
+    assert broken.settled(), broken.switches()
     yield broken
-    assert eventually(lambda: whole(broken), 20), broken.status()["switches"]
+    assert broken.settled(), broken.switches()
     assert eventually(lambda: broken.pings("vm1", "10.0.0.12"))

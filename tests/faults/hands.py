@@ -13,17 +13,12 @@ from topology import api
 from topology.cloud import Cloud
 
 
-def whole(cloud: RunningCloud) -> bool:
-    switches = cloud.status()["switches"]
-    return bool(switches) and all(s["connected"] and s["realised"] == s["wanted"] for s in switches)
-
-
 def connected(cloud: RunningCloud, host: str) -> bool:
-    return all(s["connected"] for s in cloud.status()["switches"] if s["host"] == host)
+    return all(s["connected"] for s in cloud.switches() if s["host"] == host)
 
 
 def waits(cloud: RunningCloud, host: str) -> list[str]:
-    return [s["waits"] for s in cloud.status()["switches"] if s["host"] == host]
+    return [s["waits"] for s in cloud.switches() if s["host"] == host]
 
 
 def metrics(cloud: RunningCloud, process: str) -> str:

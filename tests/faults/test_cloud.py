@@ -56,7 +56,7 @@ def test_a_host_that_nobody_reaches(cloud: RunningCloud) -> None:
         assert eventually(lambda: not connected(cloud, "h2"))
         new_port(cloud, "h1", "both")
         assert cloud.pings("vm1", "10.0.0.12"), "forwarding needs nobody"
-        assert eventually(lambda: "takes no report" in log_of(cloud, "h2/agent")[since["h2/agent"]:], 15)
+        assert eventually(lambda: "takes no report" in log_of(cloud, "h2/agent")[since["h2/agent"]:])
     finally:
         cloud.run("ip", "link", "set", link, "up")
     said(cloud, "test_a_host_that_nobody_reaches", since)
@@ -68,12 +68,12 @@ def test_a_hung_agent(cloud: RunningCloud) -> None:
     with frozen(cloud, "agent", "h2"):
         assert cloud.pings("vm1", "10.0.0.12")
         new_port(cloud, "h1", "both")
-        assert eventually(lambda: "takes no answers" in log_of(cloud, "controller")[since["controller"]:], 15)
+        assert eventually(lambda: "takes no answers" in log_of(cloud, "controller")[since["controller"]:])
         sdk = cloud.connect()
         sdk.network.update_subnet(next(sdk.network.subnets(cidr="10.0.0.0/24")), dns_nameservers=["192.0.2.53"])
         assert eventually(lambda: any("its agent to take answers of revision" in words for words in waits(cloud, "h2")))
         admin = cloud.connect("admin")
-        assert eventually(lambda: not next(a for a in admin.network.agents() if a.host == "h2").is_alive, 25)
+        assert eventually(lambda: not next(a for a in admin.network.agents() if a.host == "h2").is_alive)
     said(cloud, "test_a_hung_agent", since)
 
 
@@ -97,7 +97,7 @@ def test_a_hung_controller(cloud: RunningCloud) -> None:
     since = lengths(cloud)
     with frozen(cloud, "controller"):
         assert cloud.pings("vm1", "10.0.0.12", count=20)
-        assert eventually(lambda: "takes no report" in log_of(cloud, "h1/agent")[since["h1/agent"]:], 15)
+        assert eventually(lambda: "takes no report" in log_of(cloud, "h1/agent")[since["h1/agent"]:])
         # What is written waits; what is asked of rows is answered.
         sdk = cloud.connect()
         port = sdk.network.create_port(network_id=sdk.network.find_network("alone").id)

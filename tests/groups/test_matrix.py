@@ -215,8 +215,9 @@ def test_everybody_to_everybody_is_as_the_rules_say(world: World) -> None:
         came = probes.run(set(matrix))
         assert not probes.strangers
         assert not came - expected, f"seed {seed}: let in {sorted(map(str, came - expected))[:9]}"
-        if lost := expected - came:  # a packet in a thousand, on a machine that does other things, too
-            lost -= Probes(world.guests).run(lost)
+        lost = expected - came
+        for _ in range(5):  # a packet in a thousand, on a machine that does other things, too
+            lost -= Probes(world.guests).run(lost) if lost else set()
         assert not lost, f"seed {seed}: lost {sorted(map(str, lost))[:9]}"
         let_in, asked = let_in + len(expected), asked + len(matrix)
     assert 0.1 * asked < let_in < 0.9 * asked, "a matrix of one colour shows nothing"

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.clouds import RunningCloud, eventually
+from tests.clouds import RunningCloud
 
 TENANTS = ("demo", "alt", "admin")
 
@@ -45,7 +45,7 @@ class World:
 
     def settle(self) -> None:
         """Until both hosts hold what was last said."""
-        assert eventually(lambda: all(s["realised"] == s["wanted"] for s in self.cloud.status()["switches"]))
+        assert self.cloud.settled()
 
     def say(self, tenant: str, group: str, rules: list[dict[str, Any]]) -> None:
         self.rules[group] = rules

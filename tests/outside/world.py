@@ -6,20 +6,21 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ovsagent.links import inside
-from tests.clouds import RunningCloud, eventually
+from tests.clouds import PATIENCE, RunningCloud
 from tests.ovs import run
 
 ROUTER, ROUTER6, WEB, WEB6 = "203.0.113.1", "2001:db8:cafe::1", "198.51.100.80", "2001:db8:80::80"
 NETWORKS = {"blue": ("10.91.0.0/24", "fd91::/64"), "red": ("10.92.0.0/24", "fd92::/64")}
 GUESTS = {"a": ("blue", "h1"), "b": ("blue", "h2"), "c": ("red", "h3"), "d": ("blue", "h1")}
-PATIENCE = 1.0
 SILENCE = int(os.environ.get("UNRYU_SILENCE", "3"))
 """Seconds for which who had an address is listened to; in more than 10 an old gateway would have announced itself once more."""
+TOO_LARGE = 1400
+"""Bytes of a datagram; the first that is larger may teach only the way's MTU."""
 
 
 @dataclass
@@ -36,12 +37,12 @@ class Someone:
     def run(self, *command: str, check: bool = True) -> str:
         return run("ip", "netns", "exec", self.namespace, *command, check=check)
 
-    def ping(self, address: str, *options: str, count: int = 2) -> str:
-        return self.run("ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", *options, address, check=False)
+    def ping(self, address: str, *options: str, count: int = 2, patience: int = 5) -> str:
+        return self.run("ping", "-n", "-c", str(count), "-i", "0.1", "-W", str(patience), *options, address, check=False)
 
-    def reaches(self, address: str, *options: str, count: int = 2) -> bool:
+    def reaches(self, address: str, *options: str, count: int = 2, patience: int = 5) -> bool:
         """Asked three times before the answer is no: the first may teach a way's MTU, and a switch may be away for a second."""
-        return any(f" {count} received" in self.ping(address, *options, count=count) for _ in range(3))
+        return any(f" {count} received" in self.ping(address, *options, count=count, patience=patience) for _ in range(3))
 
     def socket(self, kind: int, six: bool = False) -> socket.socket:
         with inside(self.namespace):
@@ -55,23 +56,22 @@ def asked(client: Someone, server: Someone, address: str, size: int = 10, port: 
     with closing(server.socket(socket.SOCK_DGRAM, ":" in address)) as there, \
             closing(client.socket(socket.SOCK_DGRAM, ":" in address)) as here:
         there.bind(("", at))
-        payload = struct.pack(">I", size) * (size // 4 + 1)
-        for attempt in range(2):    # the first too large one teaches the path's MTU
-            here.sendto(payload[:size], (address, port))
-            try:
-                heard, peer = there.recvfrom(65535)
-                break
-            except TimeoutError:
-                assert size > 1400 and not attempt, f"{size} bytes did not arrive"
-        for attempt in range(2):
-            there.sendto(heard, peer)
-            try:
-                answer, origin = here.recvfrom(65535)
-                break
-            except TimeoutError:
-                assert size > 1400 and not attempt, f"{size} bytes did not come back"
-        assert heard == answer == payload[:size] and origin[:2] == (address, port)
+        payload = (struct.pack(">I", size) * (size // 4 + 1))[:size]
+        heard, peer = _said(here, there, payload, (address, port))
+        answer, origin = _said(there, here, heard, peer)
+        assert heard == answer == payload and origin[:2] == (address, port)
         return str(peer[0])
+
+
+def _said(mouth: socket.socket, ear: socket.socket, words: bytes, to: Any) -> tuple[bytes, Any]:
+    """What the other end hears, and of whom."""
+    tries = 2 if len(words) > TOO_LARGE else 1
+    for left in reversed(range(tries)):
+        mouth.sendto(words, to)
+        ear.settimeout(1 if left else PATIENCE)
+        with suppress(TimeoutError):
+            return ear.recvfrom(65535)
+    raise AssertionError(f"{len(words)} bytes did not arrive")
 
 
 class Echo:
@@ -111,7 +111,6 @@ class Echo:
 def streamed(client: Someone, address: str, port: int = 5001, size: int = 300_000) -> None:
     """So many bytes there and back."""
     with closing(client.socket(socket.SOCK_STREAM, ":" in address)) as line:
-        line.settimeout(10)
         line.connect((address, port))
         payload = bytes(range(250)) * (size // 250)
         sender = threading.Thread(target=line.sendall, args=(payload,))
@@ -138,7 +137,7 @@ class World:
         self.internet = Someone(f"{prefix}-internet", ROUTER, ROUTER6)
 
     def settled(self) -> bool:
-        return bool(eventually(lambda: all(s["realised"] == s["wanted"] for s in self.cloud.status()["switches"])))
+        return self.cloud.settled()
 
     @property
     def own(self) -> list[str]:

@@ -20,11 +20,12 @@ import pytest
 
 from ovsagent import links
 from tests import identities
+from tests.clouds import PATIENCE
 from tests.ovs import OvsHost, run
 from unryu import tls
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := true()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -112,16 +113,16 @@ class Host(OvsHost):
     def stop_agent(self, number: int = signal.SIGTERM) -> int:
         assert self.agent
         self.agent.send_signal(number)
-        return self.agent.wait(5)
+        return self.agent.wait(PATIENCE)
 
     def ask(self, verb: str, path: str, body: Any = None, caller: str = tls.CONTROLLER, **headers: str) -> tuple[int, Any]:
         with links.inside(self.ns):
             if caller:
-                line = tls.Line("127.0.0.1:8001", identities.service(self.dir / "tls", caller), "host/h1", 10)
+                line = tls.Line("127.0.0.1:8001", identities.service(self.dir / "tls", caller), "host/h1", PATIENCE)
             else:
                 open_to_all = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 open_to_all.check_hostname, open_to_all.verify_mode = False, ssl.CERT_NONE
-                line = http.client.HTTPSConnection("127.0.0.1", 8001, timeout=10, context=open_to_all)
+                line = http.client.HTTPSConnection("127.0.0.1", 8001, timeout=PATIENCE, context=open_to_all)
             line.connect()
         data = body if isinstance(body, (bytes, str)) or body is None else json.dumps(body)
         line.request(verb, path, data, headers)

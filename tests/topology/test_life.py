@@ -50,8 +50,7 @@ def test_up_again_touches_nothing_and_adds_hosts() -> None:
         for host in cloud.status()["hosts"]:
             assert {"br-int", "br-tun", "br-ex", "br-phys"} <= set(host["bridges"])
             assert Path(host["ovsdb"]).is_socket()
-        assert eventually(lambda: all(
-            switch["connected"] and switch["wanted"] == switch["realised"] for switch in cloud.status()["switches"]))
+        assert cloud.settled()
         assert len(cloud.status()["switches"]) == 6
         memory = Path(f"/proc/{after['supervisor', None]}/status").read_text()
         assert int(memory.partition("VmRSS:")[2].split()[0]) < 30_000
@@ -73,7 +72,8 @@ def test_whatever_is_killed_comes_back() -> None:
                            ("ovs-vswitchd", "h1"), ("api-worker", None), ("successor-1", None), ("supervisor", None),
                            ("website", "internet")]:
             kill_and_see_it_back(cloud, name, host)
-            if name == "ovs-vswitchd":  # forwarding lives in it: the new one needs its flows and its neighbours first
+            # Forwarding lives in the one: it needs its flows and its neighbours first. It rests while the other is away.
+            if name in ("ovs-vswitchd", "ovsdb-server"):
                 assert eventually(lambda: cloud.pings("vm1", "10.0.0.12", count=1))
             assert cloud.pings("vm1", "10.0.0.12"), f"packets lost after {name} was killed"
         cloud.unryu("up")
@@ -115,7 +115,7 @@ def test_down_needs_no_records_and_ends_guests_too() -> None:
         assert left(cloud.state)
         cloud.unryu("down")
         assert left(cloud.state) == []
-        assert lives_inside.wait(5) != 0
+        assert lives_inside.wait(60) != 0
 
 
 def test_down_keeps_and_up_goes_on() -> None:

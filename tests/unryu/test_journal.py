@@ -18,7 +18,7 @@ from unryu.db import Database
 from unryu.journal import Feed, Trimmed
 
 ROOT = Path(__file__).parent.parent.parent
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 # Programs of the tests, each a process of its own.
 PREPARE = """
@@ -33,7 +33,7 @@ database = Database(sys.argv[1])
 READER = PREPARE + """
 feed, seen = journal.Feed(database, 0), []
 print("ready", flush=True)
-while len(seen) < int(sys.argv[2]) and feed.wait(20):
+while len(seen) < int(sys.argv[2]) and feed.wait(60):
     seen += [(e.revision, e.id, time.time()) for e in feed.read()]
 print(json.dumps(seen))
 """
@@ -57,7 +57,7 @@ def ready(process: subprocess.Popen[str]) -> None:
 
 
 def result(process: subprocess.Popen[str]) -> Any:
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
     return json.loads(said)
 
 
@@ -72,7 +72,7 @@ def test_many_writers_one_order(database: Database) -> None:
     reader = start(READER, database, str(2 * 4 * each))
     ready(reader)
     writers = [start(WRITER, database, name, str(each)) for name in "ab"]
-    assert [w.wait(60) for w in writers] == [0, 0]
+    assert [w.wait(120) for w in writers] == [0, 0]
     seen = result(reader)
     assert [revision for revision, *_ in seen] == list(range(1, 2 * 4 * each + 1))
     assert len({id for _, id, _ in seen}) == 2 * 4 * each
