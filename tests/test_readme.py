@@ -43,6 +43,8 @@ def environment(cloud: RunningCloud) -> Iterator[dict[str, str]]:
         for port in admin.ports(network_id=network.id):
             admin.delete_port(port)
         admin.delete_network(network)
+    for group in sdk.security_groups(name="lab"):
+        sdk.delete_security_group(group)
     for rule in sdk.security_group_rules(direction="ingress", protocol="icmp"):
         sdk.delete_security_group_rule(rule)
 
@@ -59,9 +61,10 @@ def test_the_first_session_goes_as_the_page_says(cloud: RunningCloud, environmen
             assert done.stdout.startswith("203.0.113."), "who the server out there sees is the router"
 
 
-def test_the_ways_of_packets_are_as_the_page_shows_them(environment: dict[str, str]) -> None:
+def test_the_ways_of_packets_are_as_the_page_shows_them(environment: dict[str, str], tmp_path: Path) -> None:
     typed = "".join(re.findall(r"^```sh\n(.*?)^```", ROUTERS.read_text(), re.DOTALL | re.MULTILINE))
-    done = subprocess.run(["/bin/bash", "-exc", typed], capture_output=True, text=True, env=environment, check=False, timeout=300)
+    done = subprocess.run(["/bin/bash", "-exc", typed], capture_output=True, text=True, env=environment, check=False,
+                          cwd=tmp_path, timeout=1200)
     assert done.returncode == 0, f"{done.stdout[-3000:]}{done.stderr[-3000:]}"
 
 
