@@ -1,4 +1,8 @@
-"""The book of answers: what the controller last said, in memory and on disk, so that it outlives everybody."""
+"""The book of answers: what the controller last said, in memory and on disk, so that it outlives everybody.
+
+On disk are the book as it once was and, in a file of their own, the news since: to write the book of a thousand ports anew for
+every port would take longer than all else that is done for it.
+"""
 
 import json
 import logging
@@ -8,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 log = logging.getLogger("book")
+
+NEWS = 256 << 10  # bytes; with more of them the book is written anew
 
 Key = tuple[str, str, str]
 """Kind, port, part."""
@@ -29,6 +35,7 @@ class Wrong(Exception):
 class Book:
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.news = path.with_suffix(".news")
         self.revision = 0
         self.generation = 0
         """The greatest of a controller that has spoken here."""
@@ -40,8 +47,11 @@ class Book:
         """How often it was another one than the controller had said."""
         self.answers: dict[Key, Entry] = {}
         self._lock = threading.Lock()
+        self._noted = NEWS
+        """Bytes of news. At first, and where one may be cut off, as many as may be: the next change writes the book anew."""
         try:
-            self._become(json.loads(path.read_bytes()))
+            self.generation, self.revision, self.answers = self._read()
+            self.changes += 1
             log.info("opened", extra={"path": path, "answers": len(self.answers), "revision": self.revision})
         except FileNotFoundError:
             pass
@@ -76,7 +86,7 @@ class Book:
             self.revision, self.answers = revision, changed  # a new one: who reads the old one reads on undisturbed
             self.changes += 1
             self._tell()
-            self._save()
+            self._note(json.dumps(content, separators=(",", ":")) + "\n")
 
     def _heed(self, content: Any) -> None:
         generation = content.get("generation", 0)
@@ -94,22 +104,46 @@ class Book:
         for wake in self.on_change:
             wake()
 
+    # On disk, before the controller hears that we have it.
+
     def _save(self) -> None:
-        """Whole or not at all. Before the controller hears that we have it."""
+        """Whole or not at all. News that we do not come to take away are of an earlier book, and nobody heeds them."""
+        answers = [[*key, entry] for key, entry in self.answers.items()]
+        content = {"generation": self.generation, "revision": self.revision, "answers": answers}
         draft = self.path.with_suffix(".new")
-        draft.write_text(self._content())
+        draft.write_text(json.dumps(content, separators=(",", ":")))
         draft.replace(self.path)
+        self.news.unlink(missing_ok=True)
+        self._noted = 0
+
+    def _note(self, line: str) -> None:
+        noted, self._noted = self._noted, NEWS  # should the disk be full in the middle of it
+        if noted + len(line) > NEWS or not self.path.exists():
+            self._save()
+            return
+        with self.news.open("a") as file:
+            file.write(line)
+        self._noted = noted + len(line)
+
+    def _read(self) -> tuple[int, int, dict[Key, Entry]]:
+        """Generation, revision, answers."""
+        content = json.loads(self.path.read_bytes())
+        revision, answers = _checked(content)
+        for line in self.news.read_bytes().splitlines() if self.news.exists() else ():
+            try:
+                later = json.loads(line)
+                number, changed = _checked(later)
+            except (ValueError, Wrong):
+                break  # cut off
+            if later.get("since") == revision:
+                content, revision, answers = later, number, {**answers, **changed}
+        return content.get("generation", 0), revision, {key: entry for key, entry in answers.items() if entry is not None}
 
     def _saved(self) -> bool:
         try:
-            return self.path.read_text() == self._content()
-        except (OSError, ValueError):
+            return self._read() == (self.generation, self.revision, self.answers)
+        except (OSError, ValueError, Wrong):
             return False
-
-    def _content(self) -> str:
-        answers = [[*key, entry] for key, entry in self.answers.items()]
-        content = {"generation": self.generation, "revision": self.revision, "answers": answers}
-        return json.dumps(content, separators=(",", ":"))
 
 
 def _checked(content: Any) -> tuple[int, dict[Key, Entry | None]]:

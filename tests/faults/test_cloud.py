@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ovsagent.answers.book import Book
 from tests.clouds import RunningCloud, eventually
 from tests.faults.hands import connected, frozen, metrics, new_port, pulsed, waits
 from tests.faults.page import drill, lengths, log_of, said
@@ -181,13 +182,14 @@ def test_somebody_at_the_book(cloud: RunningCloud) -> None:
     """The file that an agent begins with: it is changed while the agent is away for a moment."""
     since = lengths(cloud)
     path = cloud.state / "hosts" / "h2" / "unryu-book.json"
-    book = json.loads(path.read_text())
+    book = Book(path)
     before = cloud.pid("agent", "h2")
-    assert before and book["answers"]
-    path.write_text(json.dumps({**book, "answers": []}))
+    assert before and book.answers
+    path.write_text(json.dumps({"generation": book.generation, "revision": book.revision, "answers": []}))
+    book.news.unlink(missing_ok=True)
     os.kill(before, signal.SIGKILL)
     said(cloud, "test_somebody_at_the_book", since)
-    assert eventually(lambda: json.loads(path.read_text())["answers"] == book["answers"])
+    assert eventually(lambda: Book(path).answers == book.answers)
 
 
 @drill
