@@ -29,7 +29,7 @@ from ovsagent.ovsdb import Tables
 
 log = logging.getLogger("streams")
 
-ROUNDS = 0.2, 0.8, 2.0, 5.0     # seconds after we hear of it: the new gateway may later. (Linux answers twice a second at most.)
+ROUNDS = 0.2, 0.8, 2.0, 5.0, 12.0, 30.0     # seconds after we hear of it: busy hosts may hear, or say what they know, much later
 NUMBERS = 0, 1 << 31            # of the segments, by turns: no window is so wide that both are in it
 MOST = 4096                     # streams of a move, shared among guests
 AT_ONCE, PAUSE = 20, 0.02       # 1,000 segments a second
@@ -60,15 +60,15 @@ class Streams(threading.Thread):
         self.sessions = sessions
         self.provoked = 0
         self._known = book.answers
-        self._moved: dict[Key, tuple[float, int, list[Stream]]] = {}
-        """When we heard of it, how often we have spoken since, and to whom."""
+        self._moved: dict[Key, tuple[float, int]] = {}
+        """When we heard of it, and how often we have spoken since."""
         self._news = threading.Event()
         book.on_change.append(self._news.set)
 
     def run(self) -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as line:  # which hears nothing
             while True:
-                due = min((since + ROUNDS[spoken] for since, spoken, _ in self._moved.values()), default=None)
+                due = min((since + ROUNDS[spoken] for since, spoken in self._moved.values()), default=None)
                 self._news.wait(None if due is None else max(0.0, due - time.monotonic()))
                 self._news.clear()
                 self._look(time.monotonic())
@@ -80,10 +80,7 @@ class Streams(threading.Thread):
         for key, entry in self._known.items() if before is not self._known else ():
             had = before.get(key)
             if key[0] == "way out" and had and had.get("generation") != entry.get("generation"):
-                try:
-                    self._moved[key] = now, 0, list(islice(self._beyond(entry), MOST))
-                except MISWRITTEN as error:
-                    log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+                self._moved[key] = now, 0
 
     def _beyond(self, entry: Entry) -> Iterator[Stream]:
         """A stream of each guest in turn, so that one who has thousands leaves room for the others'."""
@@ -102,9 +99,18 @@ class Streams(threading.Thread):
                 yield Stream(*guest, address4(found[1]), address4(found[2]), (int(found[3]), int(found[4])))
 
     def _say(self, line: socket.socket, now: float) -> None:
-        for key, (since, spoken, streams) in list(self._moved.items()):
+        for key, (since, spoken) in list(self._moved.items()):
             if now < since + ROUNDS[spoken]:
                 continue
+            del self._moved[key]
+            entry = self._known.get(key)
+            try:
+                streams = list(islice(self._beyond(entry), MOST)) if entry else []
+            except MISWRITTEN as error:
+                log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+                continue
+            if entry and spoken + 1 < len(ROUNDS):
+                self._moved[key] = since, spoken + 1
             for place, stream in enumerate(streams):
                 if place % AT_ONCE == AT_ONCE - 1:
                     time.sleep(PAUSE)
@@ -116,9 +122,6 @@ class Streams(threading.Thread):
                     break
             if spoken == 0:
                 log.info("a gateway has moved; its streams are asked for", extra={"gateway": key[1], "streams": len(streams)})
-            del self._moved[key]
-            if streams and spoken + 1 < len(ROUNDS):
-                self._moved[key] = since, spoken + 1, streams
 
 
 def segment(stream: Stream, number: int) -> bytes:
