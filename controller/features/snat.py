@@ -14,6 +14,7 @@ from typing import Any
 from controller.addresses import held, laid, mac_number
 from controller.derive import Answer, Here, Net, answer, derives, hosts_of_router, itself
 from controller.flow import (
+    CT_ZONE,
     ETH_DST,
     ETH_SRC,
     FRAGMENT,
@@ -26,6 +27,7 @@ from controller.flow import (
     IPV6_DST,
     IPV6_SRC,
     RPL,
+    TRANSLATED,
     TRK,
     Flow,
     Meter,
@@ -175,6 +177,9 @@ def uplink(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """The next hop of what leaves: who has the address itself, that of a route, or the subnet's gateway."""
     way, routes = outside(net, row.router_id), net.get("router", row.router_id).routes
     router = ROUTER == way.router
+    # Where conntrack has no room for one connection more, or no port, it lets the packet pass as it is: from an address that
+    # is nobody's outside.
+    yield flow(UPLINK, OVERRIDE, match(router, IPV4, TRK == 1, TRANSLATED == 0, CT_ZONE == zone(way.router)))
     subnets = net.where("subnet", network_id=way.network_id)
     for subnet in subnets:
         family, field = (IPV4, IPV4_DST) if subnet.ip_version == 4 else (IPV6, IPV6_DST)

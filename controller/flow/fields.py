@@ -275,6 +275,7 @@ TUN_SRC = _field("tun_src", 32, IP, ("NXM_NX_TUN_IPV4_SRC", 31))
 TUN_DST = _field("tun_dst", 32, IP, ("NXM_NX_TUN_IPV4_DST", 32))
 REGISTERS = tuple(_field(f"reg{number}", 32, HEX, (f"NXM_NX_REG{number}", number)) for number in range(16))
 CT_STATE = _field("ct_state", 32, HEX, ("NXM_NX_CT_STATE", 105))
+CT_ZONE = _field("ct_zone", 16, DECIMAL, ("NXM_NX_CT_ZONE", 106))
 CT_NW_SRC = _field("ct_nw_src", 32, IP, ("NXM_NX_CT_NW_SRC", 120))
 CT_IPV6_SRC = _field("ct_ipv6_src", 128, IP6, ("NXM_NX_CT_IPV6_SRC", 122))
 CT_NW_DST = _field("ct_nw_dst", 32, IP, ("NXM_NX_CT_NW_DST", 121))
@@ -286,7 +287,7 @@ METADATA = _field("metadata", 64, HEX, ("OXM_OF_METADATA", 2))
 
 # What conntrack says of a packet, a bit each: `match(IPV4, NEW == 1, TRK == 1)`.
 STATES = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
-NEW, EST, REL, RPL, INV, TRK = (CT_STATE[bit:bit + 1] for bit in range(6))
+NEW, EST, REL, RPL, INV, TRK, TRANSLATED = (CT_STATE[bit:bit + 1] for bit in range(7))
 
 
 def _wide(name: str, nxm: str, number: int, parts: tuple[Field, ...]) -> Wide:

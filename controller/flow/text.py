@@ -34,7 +34,7 @@ _PROTOCOLS = {
 _ETHER_TYPES = {0x0800: "ip", 0x86DD: "ipv6", 0x0806: "arp", 0x8035: "rarp"}
 _PORTS = {0xFFFFFFF8: "IN_PORT", 0xFFFFFFFA: "NORMAL", 0xFFFFFFFB: "FLOOD", 0xFFFFFFFC: "ALL", 0xFFFFFFFD: "CONTROLLER",
           0xFFFFFFFE: "LOCAL"}
-_FIRST = ("conj_id", "ct_state", "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src",
+_FIRST = ("conj_id", "ct_state", "ct_zone", "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src",
           "ct_tp_dst")
 _ORDER = {name: place for place, name in enumerate([
     *(f"reg{number}" for number in range(16)), "tun_id", "tun_src", "tun_dst", "metadata", "in_port", "dl_vlan",

@@ -18,6 +18,7 @@ from controller.flow import (
     CT_NW_SRC,
     CT_TP_DST,
     CT_TP_SRC,
+    CT_ZONE,
     EST,
     ETH_DST,
     ETH_SRC,
@@ -47,6 +48,7 @@ from controller.flow import (
     TCP,
     TCP6,
     TCP_DST,
+    TRANSLATED,
     TRK,
     TUN_DST,
     TUN_ID,
@@ -153,6 +155,8 @@ EVERY_WORD = {
         "priority=18,ip,nw_frag=yes actions=ct(commit,table=l2,zone=32769,nat(src=203.0.113.5))",
     flow(LOCAL, 18, match(UDP), ct_clear(), ct_nat(0x8001, L2, destination="10.0.0.5", port=80), ct_undo(7, L2)):
         "priority=18,udp actions=ct_clear,ct(commit,table=l2,zone=32769,nat(dst=10.0.0.5:80)),ct(table=l2,zone=7,nat)",
+    flow(LOCAL, 19, match(IPV4, TRK == 1, TRANSLATED == 0, CT_ZONE == 0x8001)):
+        "priority=19,ct_state=+trk-snat,ct_zone=32769,ip actions=drop",
     flow(LOCAL, 19, match(IPV4, NEW == 1, EST == 0, TRK == 1, POLICY == 0x100000002, CT_NW_SRC == "10.0.0.0/8",
                           CT_NW_DST == "10.0.0.1", CT_NW_PROTO == 6, CT_TP_DST.masked(80, 0xFFF0), CT_TP_SRC == 5),
          load(POLICY, 0xFEDCBA9876543210), goto(L2)):
