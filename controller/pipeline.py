@@ -4,6 +4,7 @@ Before you add a table: can the question be asked in one that stands here? Every
 of each connection. If the question needs an "and", make two.
 """
 
+from controller.flow import METADATA as OPENFLOWS_OWN
 from controller.flow import Reg, Table
 
 BRIDGES = ("br-int", "br-tun", "br-ex")
@@ -32,13 +33,13 @@ FROM_PORT = Reg("from_port", 6, 16, 16)  # the guest's here that sent it; 0 wher
 REASON = Reg("reason", 7, 0, 16)
 GENERATION = Reg("generation", 7, 16, 8)  # of this host, as it yielded
 CLAIMED_MAC = Reg("claimed_mac", 10, 0, 48)
+METER = OPENFLOWS_OWN  # one more that it is to pass: 26 bits in one piece, which no register has left
 ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see controller/addresses.py
 
 # br-int, in the order of a packet from a guest.
 CLASSIFY = Table("br-int", 0, "classify", "Which port does it come from, so which network?",
-                 next=("pace", "spoof", "local", "heard", "l2", "asker", "output", "yielded_to"))
-PACE = Table("br-int", 4, "pace", "What more does the policy of the port that it comes from limit, or mark?",
-             next=("spoof", "local"))
+                 next=("marks", "spoof", "local", "heard", "l2", "asker", "output", "yielded_to", "limit"))
+MARKS = Table("br-int", 4, "marks", "How does the policy of the port that it comes from mark it?", next=("spoof", "local"))
 SPOOF = Table("br-int", 10, "spoof", "Who does it claim to be?", next=("own", "sender", "local"))
 OWN = Table("br-int", 12, "own", "Is what it claims its port's own?")
 SENDER = Table("br-int", 14, "sender", "Was all that it claimed its own?", next=("local",))
@@ -74,18 +75,18 @@ OVERLAY = Table("br-int", 70, "overlay", "How does it cross to br-tun?")
 WHENCE = Table("br-int", 76, "whence", "May who sends to a router from a wire have that address?", next=("route",))
 ASKER = Table("br-int", 78, "asker", "Which MAC has the port that asked for metadata?", next=("output",))
 OUTPUT = Table("br-int", 80, "output", "Out of which port?", next=("paced",))
-PACED = Table("br-int", 82, "paced", "How much may the port be sent?", next=("counted",))
-COUNTED = Table("br-int", 84, "counted", "How many packets may it be sent?")
+PACED = Table("br-int", 82, "paced", "How much may the port be sent?", next=("limit",))
 
 # Behind l2, what is addressed to a router; each way ends in another question to l2, by resubmit.
 ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or for whom SNAT spoke?",
-              next=("l2", "returned", "route", "agent"))
+              next=("l2", "returned", "route", "agent", "limit"))
 RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route", "agent"))
 ROUTE = Table("br-int", 94, "route", "Which way is its destination?",
               next=("whose", "overlay", "l2", "route", "exit", "neighbour", "agent"))
 EXIT = Table("br-int", 96, "exit", "Has who sent it an address outside? Or from which host does it leave?",
-             next=("overlay", "snat", "uplink", "yielded_to", "agent"))
-SNAT = Table("br-int", 97, "snat", "Under which address does it leave, if this is the gateway still?", next=("overlay", "uplink"))
+             next=("overlay", "snat", "uplink", "yielded_to", "agent", "limit"))
+SNAT = Table("br-int", 97, "snat", "Under which address does it leave, if this is the gateway still?",
+             next=("overlay", "uplink", "limit"))
 UPLINK = Table("br-int", 98, "uplink", "Which is the next hop outside?", next=("whose", "neighbour"))
 NEIGHBOUR = Table("br-int", 100, "neighbour", "Which MAC has the next hop?", next=("l2", "next_hops", "resolved"))
 NEXT_HOPS = Table("br-int", 102, "next_hops", "Which MAC did a next hop outside say that it has?", learned=True)
@@ -93,6 +94,7 @@ RESOLVED = Table("br-int", 104, "resolved", "Do we know it now, or is the agent 
 
 YIELDED_TO = Table("br-int", 106, "yielded_to", "Has another host announced itself as this gateway?", learned=True)
 AGENT = Table("br-int", 108, "agent", "At whose expense does the agent hear of it: a guest's, or a router's?", next=("agent",))
+LIMIT = Table("br-int", 110, "limit", "Does that meter let it pass, too?")  # a subroutine: a flow itself holds one meter only
 
 # br-tun: network numbers inside, VNIs outside.
 ORIGIN = Table("br-tun", 0, "origin", "From br-int, or from a VTEP that is a host of ours?", next=("arrive", "depart"))
@@ -104,9 +106,9 @@ VTEP = Table("br-tun", 62, "vtep", "From behind which VTEP was a MAC that moves 
 # br-ex: the provider wire.
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
-TABLES = (CLASSIFY, PACE, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT,
-          HEARD, L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, WHENCE, ASKER, OUTPUT, PACED, COUNTED, ENTRY, RETURNED, ROUTE,
-          EXIT, SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
+TABLES = (CLASSIFY, MARKS, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT,
+          HEARD, L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, WHENCE, ASKER, OUTPUT, PACED, ENTRY, RETURNED, ROUTE, EXIT,
+          SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, LIMIT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
              OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON, GENERATION,

@@ -4,8 +4,23 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from controller.derive import Net, remembered
-from controller.flow import BITS, PACKETS, Meter, Table, Through, meter, through
-from controller.pipeline import PACE, PORTS_METERS, ROUTERS_METERS
+from controller.flow import (
+    BITS,
+    IP_DSCP,
+    PACKETS,
+    Flow,
+    Jump,
+    Meter,
+    Through,
+    flow,
+    load,
+    match,
+    meter,
+    resubmit,
+    set_field,
+    through,
+)
+from controller.pipeline import EXACT, LIMIT, METER, PORTS_METERS, ROUTERS_METERS
 from unryu.errors import Forbidden, NotFound
 from unryu.scope import seen
 
@@ -16,8 +31,7 @@ if TYPE_CHECKING:
 EGRESS, INGRESS = DIRECTIONS = "egress", "ingress"
 """As a guest sees it: what it sends, what it is sent."""
 
-ONE = (BITS,)
-"""What is limited where there is room for one meter: of floating IPs and gateways."""
+Word = bytes | Jump | Through
 
 
 class Limit(NamedTuple):
@@ -49,10 +63,10 @@ def counted(net: Net, policy_id: str, direction: str) -> tuple[int, ...]:
 
 
 @remembered
-def mark(net: Net, policy_id: str) -> int | None:
-    """The DSCP that what is sent gets."""
+def marking(net: Net, policy_id: str) -> tuple[bytes, ...]:
+    """The words that give an IP packet the DSCP that what is sent gets; none without a rule."""
     rules = net.where("qos_dscp_marking_rule", qos_policy_id=policy_id) if policy_id else ()
-    return next((rule.dscp_mark for rule in rules), None)
+    return tuple(set_field(IP_DSCP, rule.dscp_mark) for rule in rules)
 
 
 # Numbers of meters, four from each of these on: known without asking what others have.
@@ -71,26 +85,35 @@ def of_gateway(router: int) -> int:
     return ROUTERS_METERS + 256 * router
 
 
+def of_forwarding(router: int, place: int) -> int:
+    """Of its floating IP with forwardings that has this place among them; there are seldom more than one."""
+    return of_gateway(router) + 4 * (1 + place % 63)
+
+
 def _number(first: int, direction: str, counts: int) -> int:
     return first + 2 * DIRECTIONS.index(direction) + (counts == PACKETS)
 
 
-def meters(net: Net, policy_id: str, first: int, of: tuple[int, ...] = (BITS, PACKETS)) -> Iterator[Meter]:
+def meters(net: Net, policy_id: str, first: int) -> Iterator[Meter | Flow]:
+    """Those of a policy; and where there are two in one direction, the flow that holds the second."""
     for direction in DIRECTIONS if policy_id else ():
-        for counts, rate, burst in limits(net, policy_id, direction):
-            if counts in of:
-                yield meter("br-int", _number(first, direction, counts), counts, rate, burst)
+        for place, limit in enumerate(limits(net, policy_id, direction)):
+            number = _number(first, direction, limit.counts)
+            yield meter("br-int", number, *limit)
+            if place:
+                yield flow(LIMIT, EXACT, match(METER == number), through(number))
 
 
-def passing(net: Net, policy_id: str, direction: str, first: int, of: tuple[int, ...] = (BITS, PACKETS)) -> list[Through]:
-    """The meters on the way of what is sent, or received, one after the other."""
-    return [through(_number(first, direction, counts)) for counts in counted(net, policy_id, direction) if counts in of]
+def passing(net: Net, policy_id: str, direction: str, first: int) -> tuple[Word, ...]:
+    """The words, before all others of a flow, that lead what is sent, or received, through its meters."""
+    numbers = [_number(first, direction, counts) for counts in counted(net, policy_id, direction)]
+    second = (word for number in numbers[1:] for word in (load(METER, number), resubmit(LIMIT)))
+    return *(through(number) for number in numbers[:1]), *second
 
 
-def entering(net: Net, policy_id: str, ofport: int, onward: Table) -> tuple[list[Through], Table]:
-    """How a packet that a port sends begins its way: with the first meter, if any; then to `pace`, where there is more."""
-    meters = passing(net, policy_id, EGRESS, of_port(ofport))
-    return meters[:1], PACE if len(meters) > 1 or mark(net, policy_id) is not None else onward
+def sending(net: Net, policy_id: str, first: int) -> tuple[Word, ...]:
+    """Likewise of what is sent and known to be IP: it is marked, too."""
+    return *passing(net, policy_id, EGRESS, first), *marking(net, policy_id)
 
 
 def may_leave(tx: "Tx", context: "Context", before: Any, after: Any) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from tests.clouds import RunningCloud, eventually
 pytestmark = pytest.mark.system
 
 PORTS = itertools.count(5000)
+WEB = "203.0.113.1"
 
 # Prints, for each quarter of a second since the first of it, the bytes and the packets that came; and every TOS among them.
 RECEIVE = """
@@ -56,9 +57,10 @@ print(json.dumps([quarters, sorted(marks)]))
 # UDP at a steady pace, TCP as fast as it goes; until it is ended.
 SEND = """
 import socket, sys, time
-kind, address, port, each, rate = sys.argv[1:]
+kind, address, port, each, rate, own = sys.argv[1:]
 line = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
 line.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+line.bind(("", int(own)))
 line.connect((address, int(port)))
 line.settimeout(1)
 print("begun", flush=True)
@@ -120,7 +122,7 @@ class Scene:
 
     @contextmanager
     def traffic(self, sender: str, receiver: str, seconds: float, kind: str = "udp", each: int = 1200, mbit: float = 15,
-                to: str = "", also: str = "") -> Iterator[list[Traffic]]:
+                to: str = "", also: str = "", own: int = 0) -> Iterator[list[Traffic]]:
         """Sent while the block goes on, and so long after it; then what came is there (to `also`, too, where it listens)."""
         port = str(next(PORTS))
         words = {guest: ["ip", "netns", "exec", self.namespaces[guest], sys.executable, "-c"] for guest in self.ports}
@@ -129,7 +131,7 @@ class Scene:
         for one in heard:
             assert one.stdout and one.stdout.readline() == "ready\n"
         said = subprocess.Popen([*words[sender], SEND, kind, to or self.address(receiver), port, str(each),
-                                 str(mbit * 1e6 / 8 / each)], stdout=subprocess.PIPE, text=True)
+                                 str(mbit * 1e6 / 8 / each), str(own)], stdout=subprocess.PIPE, text=True)
         assert said.stdout and said.stdout.readline() == "begun\n"
         found: list[Traffic] = []
         yield found
@@ -257,36 +259,86 @@ def test_a_restart_touches_nothing(scene: Scene) -> None:
                       and len(scene.flows("h2")) == len(scene.meters("h2")) == 2)
 
 
-def test_a_floating_ip_and_a_gateway_are_limited_outside(scene: Scene) -> None:
-    """Both ways for a floating IP, on its guest's host; what leaves under the router's address, on that of the gateway."""
-    demo, admin = scene.cloud.connect().network, scene.admin
-    internet = next(network.id for network in admin.networks() if network.name == "internet")
+@dataclass
+class Outside(Scene):
+    """Behind a router, and who is outside."""
+
+    internet: str = ""
+    router: Any = None
+
+
+@pytest.fixture(scope="module")
+def outside(scene: Scene) -> Iterator[Outside]:
+    demo = scene.cloud.connect().network
+    internet = next(network.id for network in scene.admin.networks() if network.name == "internet")
     group = demo.create_security_group(name="qos")
     demo.create_security_group_rule(security_group_id=group.id, direction="ingress", ethertype="IPv4")
     demo.update_port(scene.ports["a"].id, security_group_ids=[*scene.ports["a"].security_group_ids, group.id])
-    both = scene.policy(*(("bandwidth_limit", {"max_kbps": 5000, "max_burst_kbps": 500, "direction": direction})
-                          for direction in ("egress", "ingress")))
-    gateway = {"network_id": internet}
-    router = demo.create_router(name="qos", external_gateway_info=gateway)
+    router = demo.create_router(name="qos", external_gateway_info={"network_id": internet})
     [subnet] = demo.subnets(network_id=scene.network)
     demo.add_interface_to_router(router, subnet=subnet.id)
-    floating = demo.create_ip(floating_network_id=internet, port_id=scene.ports["a"].id)
-    outside = f"{scene.cloud.namespace('h1').rpartition('-')[0]}-internet"
+    web = f"{scene.cloud.namespace('h1').rpartition('-')[0]}-internet"
+    yield Outside(scene.cloud, scene.admin, scene.network, {**scene.ports, "web": None}, {**scene.namespaces, "web": web},
+                  internet, router)
+    demo.remove_interface_from_router(router, subnet=subnet.id)
+    demo.delete_router(router)
+    demo.update_port(scene.ports["a"].id, security_group_ids=scene.ports["a"].security_group_ids)
+    demo.delete_security_group(group)
+
+
+def test_a_floating_ip_and_a_gateway_are_limited_and_marked_outside(outside: Outside) -> None:
+    """Both ways for a floating IP, on its guest's host; what leaves under the router's address, on that of the gateway."""
+    both = outside.policy(("dscp_marking", {"dscp_mark": 46}), *(
+        ("bandwidth_limit", {"max_kbps": 5000, "max_burst_kbps": 500, "direction": direction})
+        for direction in ("egress", "ingress")))
+    demo, admin = outside.cloud.connect().network, outside.admin
+    floating = demo.create_ip(floating_network_id=outside.internet, port_id=outside.ports["a"].id)
     try:
         admin.update_ip(floating, qos_policy_id=both)
-        admin.update_router(router, external_gateway_info={**gateway, "qos_policy_id": both})
-        assert eventually(lambda: len(scene.flows("h1") | scene.flows("h2")) >= 4)
-        scene.settle()
-        beyond = replace(scene, ports={**scene.ports, "web": None}, namespaces={**scene.namespaces, "web": outside})
-        with (beyond.traffic("a", "web", 0, to="203.0.113.1") as sent,
-              beyond.traffic("web", "a", 0, to=floating.floating_ip_address) as received,
-              beyond.traffic("b", "web", 0, to="203.0.113.1") as others):
+        admin.update_router(outside.router, external_gateway_info={"network_id": outside.internet, "qos_policy_id": both})
+        assert eventually(lambda: len(outside.flows("h1") | outside.flows("h2")) >= 4)
+        outside.settle()
+        with (outside.traffic("a", "web", 0, to=WEB) as sent,
+              outside.traffic("web", "a", 0, to=floating.floating_ip_address) as received,
+              outside.traffic("b", "web", 0, to=WEB) as others):
             time.sleep(2)
         for came in (*sent, *received, *others):
             assert 3 < came.mbit(0.25, 1.75) < 7, (sent, received, others)
+        assert sent[0].marks == others[0].marks == [46 << 2] and received[0].marks == [0]
     finally:
         demo.delete_ip(floating)
-        demo.remove_interface_from_router(router, subnet=subnet.id)
-        demo.delete_router(router)
-        demo.update_port(scene.ports["a"].id, security_group_ids=scene.ports["a"].security_group_ids)
-        demo.delete_security_group(group)
+
+
+def test_packets_are_counted_outside_and_at_forwarded_ports(outside: Outside) -> None:
+    """For a floating IP and a gateway, and for a floating IP that leads ports to a guest."""
+    both = outside.policy(("dscp_marking", {"dscp_mark": 10}), *(
+        rule for direction in ("egress", "ingress") for rule in (
+            ("packet_rate_limit", {"max_kpps": 1, "max_burst_kpps": 1, "direction": direction}),
+            ("bandwidth_limit", {"max_kbps": 50000, "direction": direction}))))
+    demo, admin, a = outside.cloud.connect().network, outside.admin, outside.ports["a"]
+    ports = f"{next(PORTS)}:{next(PORTS) + 200}"
+    slow = {"each": 100, "mbit": 2.4}  # 3,000 a second
+    admin.update_router(outside.router, external_gateway_info={"network_id": outside.internet, "qos_policy_id": both})
+    for led in (False, True):
+        floating = demo.create_ip(floating_network_id=outside.internet, **({} if led else {"port_id": a.id}))
+        path = f"/floatingips/{floating.id}/port_forwardings"
+        try:
+            admin.update_ip(floating, qos_policy_id=both)
+            made = demo.post(path, json={"port_forwarding": {
+                "internal_port_id": a.id, "internal_ip_address": outside.address("a"), "protocol": "udp",
+                "internal_port_range": ports, "external_port_range": ports}}).json() if led else {}
+            outside.settle()
+            for guest in "ab":  # or what is sent at once would wait with the agent for the next hop's MAC
+                within = "ip", "netns", "exec", outside.namespaces[guest]
+                outside.cloud.run(*within, "ping", "-c", "3", "-W", "5", WEB, check=False)
+            with (outside.traffic("a", "web", 0, to=WEB, own=int(ports[:4]) + 100, **slow) as sent,
+                  outside.traffic("web", "a", 0, to=floating.floating_ip_address, **slow) as received,
+                  outside.traffic("b", "web", 0, to=WEB, **slow) as others):
+                time.sleep(2)
+            for came in (*sent, *received, *others):
+                assert 600 < came.packets(1, 2) < 1400, (led, sent, received, others)
+            assert sent[0].marks == others[0].marks == [10 << 2] and received[0].marks == [0]
+            if led:
+                demo.delete(f"{path}/{made['port_forwarding']['id']}")
+        finally:
+            demo.delete_ip(floating)

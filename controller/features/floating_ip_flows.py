@@ -66,7 +66,7 @@ from controller.pipeline import (
     WHOSE,
     YIELDED_TO,
 )
-from controller.qos import DIRECTIONS, ONE, meters, of_floating, passing, ruling
+from controller.qos import INGRESS, meters, of_floating, passing, ruling, sending
 from controller.speaking import spoken, succession, whether_yielded
 
 ERRORS = 3, 11, 12  # of ICMP: unreachable, time exceeded, parameter problem
@@ -127,8 +127,8 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     router = ROUTER == way.router
     policy = ruling(floating, net.get("network", floating.floating_network_id))
     first = of_floating(here.vif(one.guest.id), one.guest, fixed)
-    yield from meters(net, policy, first, ONE)
-    sent, received = (passing(net, policy, direction, first, ONE) for direction in DIRECTIONS)
+    yield from meters(net, policy, first)
+    sent, received = sending(net, policy, first), passing(net, policy, INGRESS, first)
     yield from succession(way.network, one.mac, floating.floating_port_id, floating.generation)
     ours = whether_yielded(one.mac)
     # Owned: so ARP on the wire is answered here, and nowhere else.

@@ -38,6 +38,7 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
     fixed_ip_address: str | None = field(None, put=True, check=address4, length=15)
     router_id: str | None = field(None, ref="router", post=False, length=64)
     qos_policy_id: str | None = field(None, ref="qos_policy", put=True, length=64)
+    """How much it may send and be sent, all its forwarded ports together; and how what it sends is marked."""
     status: str = field("DOWN", observed=True, inert=True)
     generation: int = field(0, observed=True, internal=True)
     """It grows with each move, so that the host that had it before can be told from the one that has it now."""

@@ -23,6 +23,7 @@ from controller.flow import (
     UDP_SRC,
     Field,
     Flow,
+    Meter,
     ct_clear,
     ct_nat,
     flow,
@@ -48,6 +49,7 @@ from controller.pipeline import (
     UPLINK,
     WHOSE,
 )
+from controller.qos import INGRESS, meters, of_forwarding, passing, ruling, sending
 from controller.speaking import spoken, whether_yielded
 
 PROTOCOLS = {"tcp": (TCP, TCP_SRC, TCP_DST), "udp": (UDP, UDP_SRC, UDP_DST)}
@@ -63,9 +65,18 @@ def its_gateway(forwarding: Any, net: Net) -> Iterable[str]:
     return with_forwardings(floating, net) if floating else ()
 
 
+def limits(floating: Any, net: Net) -> tuple[str, int]:
+    """Its policy, and the first of its meters."""
+    others = net.values("floatingip", "floating_ip_address", router_id=floating.router_id, port_id=None)
+    place = sum(other < floating.floating_ip_address for other in others)
+    return ruling(floating, net.get("network", floating.floating_network_id)), of_forwarding(
+        outside(net, floating.router_id).router, place)
+
+
 @derives("floatingip", at=with_forwardings)
-def door(floating: Any, net: Net, here: Here) -> Iterator[Flow]:
+def door(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     """Asked for and sent to as the router's own address is; not any more when another host is the gateway."""
+    yield from meters(net, *limits(floating, net))
     way, own = outside(net, floating.router_id), net.get("port", floating.floating_port_id)
     ours = whether_yielded(way.mac)
     yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(floating.floating_ip_address)), load(KNOWN, 1), load(OWNED, 1),
@@ -92,19 +103,21 @@ def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow]:
     protocol, source, destination = PROTOCOLS[forwarding.protocol]
     address, fixed, router = floating.floating_ip_address, forwarding.internal_ip_address, ROUTER == way.router
     arrives, leaves = match_of(router, protocol, IPV4_DST, address), match_of(router, protocol, IPV4_SRC, fixed)
-    abroad = set_field(ETH_SRC, own.mac_address), load(NETWORK, way.network)
+    policy, first = limits(floating, net)
+    received = passing(net, policy, INGRESS, first)
+    sent = *sending(net, policy, first), set_field(ETH_SRC, own.mac_address), load(NETWORK, way.network)
     outer, inner = span(forwarding.external_port_range), span(forwarding.internal_port_range)
     if len(inner) < len(outer):
         for low, bits, _ in blocks(outer, outer):
             yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)),
-                       ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed, port=inner[0]))
-        yield flow(SNAT, EXACT + 1, match(leaves, source == inner[0]), *abroad, ct_nat(zone(way.router), UPLINK, source=address))
+                       *received, ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed, port=inner[0]))
+        yield flow(SNAT, EXACT + 1, match(leaves, source == inner[0]), *sent, ct_nat(zone(way.router), UPLINK, source=address))
         return
     for low, bits, to in blocks(outer, inner):
-        yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), set_field(IPV4_DST, fixed),
+        yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), *received, set_field(IPV4_DST, fixed),
                    *another(destination, low, to, bits), goto(ROUTE))
-        yield flow(SNAT, EXACT + 1, match(leaves, some(source, to, bits)), set_field(IPV4_SRC, address),
-                   *another(source, to, low, bits), *abroad, goto(UPLINK))
+        yield flow(SNAT, EXACT + 1, match(leaves, some(source, to, bits)), *sent, set_field(IPV4_SRC, address),
+                   *another(source, to, low, bits), goto(UPLINK))
 
 
 def match_of(router: Any, protocol: Any, field: Field, address: str) -> Any:

@@ -13,9 +13,9 @@ from controller.derive import Here, Net, derives, own_host
 from controller.dhcp_options import encoded
 from controller.flow import ETH_DST, ETH_SRC, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
 from controller.ipam import address, eui64, free_address, this_address
-from controller.pipeline import CLASSIFY, EXACT, FROM_PORT, L2, LOCAL, NETWORK, POLICY, SPOOF
+from controller.pipeline import CLASSIFY, EXACT, FROM_PORT, L2, LOCAL, MARKS, NETWORK, POLICY, SPOOF
 from controller.policy import policy_of, towards
-from controller.qos import entering, may_leave, ruling
+from controller.qos import EGRESS, marking, may_leave, of_port, passing, ruling
 from controller.segments import wired
 from unryu.errors import BadRequest, Conflict, Forbidden
 from unryu.resource import UNSET, Resource, field, pointing_at
@@ -371,13 +371,16 @@ def entrance(port: Port, net: Net, here: Here) -> Iterator[Flow]:
     network, ofport = net.get("network", port.network_id), here.vif(port.id)
     if not (ofport and port.admin_state_up and network.admin_state_up):
         return
-    meter, onward = entering(net, ruling(port, network), ofport, SPOOF if port.port_security_enabled else LOCAL)
-    known = load(NETWORK, network.number), load(FROM_PORT, ofport), load(POLICY, policy_of(port))
+    policy, onward = ruling(port, network), SPOOF if port.port_security_enabled else LOCAL
+    if marking(net, policy):
+        onward = MARKS
+    begins = (*passing(net, policy, EGRESS, of_port(ofport)), load(NETWORK, network.number), load(FROM_PORT, ofport),
+              load(POLICY, policy_of(port)))
     if not port.port_security_enabled:
-        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), *meter, *known, goto(onward))
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, VLAN_TCI == 0), *begins, goto(onward))
         return
     for mac in sorted({port.mac_address, *(pair["mac_address"] for pair in port.allowed_address_pairs)}):
-        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, ETH_SRC == mac, VLAN_TCI == 0), *meter, *known, goto(onward))
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == ofport, ETH_SRC == mac, VLAN_TCI == 0), *begins, goto(onward))
 
 
 @derives("port", at=own_host)

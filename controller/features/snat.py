@@ -69,7 +69,7 @@ from controller.pipeline import (
     WHOSE,
     YIELDED,
 )
-from controller.qos import EGRESS, INGRESS, ONE, meters, of_gateway, passing
+from controller.qos import INGRESS, meters, of_gateway, passing, sending
 from controller.speaking import agents_word, announced, succession, whether_yielded
 
 
@@ -115,7 +115,7 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 @derives("router_gateway", at=its_host)
 def inward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     """From outside: un-SNATed; without SNAT, and with IPv6, as it is."""
-    received = passing(net, row.qos_policy_id or "", INGRESS, of_gateway(outside(net, row.router_id).router), ONE)
+    received = passing(net, row.qos_policy_id or "", INGRESS, of_gateway(outside(net, row.router_id).router))
     way, ways, own = outside(net, row.router_id), interfaces(net, row.router_id), speaks_as(net, row.router_id)
     least = min((w.mtu for w in ways), default=way.mtu)
     # To be said before it is translated: the error would else be about a packet that its sender does not know.
@@ -158,8 +158,8 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 def outward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     """From inside, of this host and of all others: under the router's address, or with IPv6 and without SNAT its own."""
     policy, first = row.qos_policy_id or "", of_gateway(outside(net, row.router_id).router)
-    yield from meters(net, policy, first, ONE)
-    sent = passing(net, policy, EGRESS, first, ONE)
+    yield from meters(net, policy, first)
+    sent = sending(net, policy, first)
     way, own = outside(net, row.router_id), speaks_as(net, row.router_id)
     router = ROUTER == way.router
     for _, number in networks(net, row.router_id):
@@ -169,7 +169,8 @@ def outward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     abroad = set_field(ETH_SRC, way.mac), load(NETWORK, way.network)
     if own:
         yield flow(SNAT, EXACT, match(router, IPV4), *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=own))
-    yield flow(SNAT, FALLBACK, match(router), *sent, *abroad, goto(UPLINK))
+    for family in (IPV6,) if own else (IPV4, IPV6):
+        yield flow(SNAT, FALLBACK, match(router, family), *sent, *abroad, goto(UPLINK))
 
 
 @derives("router_gateway", at=its_exits)

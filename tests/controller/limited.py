@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.controller.routed import JOINED, LEADING_OUT, State, floating
+from tests.controller.routed import JOINED, LEADING_OUT, State, floating, forwarding
 
 KINDS = "qos_policy", "qos_bandwidth_limit_rule", "qos_packet_rate_limit_rule", "qos_dscp_marking_rule"
 BITS_IN: dict[str, Any] = {"id": "in", "qos_policy_id": "gold", "direction": "ingress", "max_kbps": 5000}
@@ -16,6 +16,7 @@ GOLD: State = (
 FULL = "a policy that limits and marks all that port1 sends and is sent"
 OWN = "a policy of a network, and port1 with its own"
 OUTSIDE = "a floating IP and a gateway that are limited"
+FORWARDED = "a floating IP with forwardings that is limited"
 
 
 def _with_policy(state: State, *kinds: str) -> State:
@@ -36,6 +37,8 @@ def states(port1: dict[str, Any], blue: dict[str, Any]) -> dict[str, State]:
             GOLD[0], ("qos_bandwidth_limit_rule", "in", {**BITS_IN, "max_kbps": 7000, "max_burst_kbps": 7}),
             ("port", "port1", {**port1, "qos_policy_id": "gold"})),
         OUTSIDE: _with_policy((*GOLD, *JOINED, *LEADING_OUT, *floating("port1", "10.0.0.11")), "floatingip", "router_gateway"),
+        FORWARDED: _with_policy((*GOLD, *JOINED, *LEADING_OUT, *floating(None, ""), *forwarding("w", "8080:8080", "80:80"),
+                                 *forwarding("u", "100:109", "5000:5000", "udp")), "floatingip"),
         "a floating IP that is limited, elsewhere": _with_policy(
             (*GOLD, *JOINED, *LEADING_OUT, *floating("port5", "10.1.0.15")), "floatingip"),
     }

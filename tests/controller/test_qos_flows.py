@@ -1,5 +1,6 @@
 """What policies give: meters and flows as text, and what a change of them moves."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from controller.derive import Changes, Engine, catalogue
 from controller.explain.describe import sample
 from controller.flow import Meter, text
 from controller.pipeline import TABLES
-from tests.controller.limited import BITS_IN, FULL, OUTSIDE, OWN
+from tests.controller.limited import BITS_IN, FORWARDED, FULL, OUTSIDE, OWN
 from tests.controller.test_features import PORT1, Walker
 from unryu.resource import nouns
 
@@ -43,15 +44,17 @@ def test_all_that_a_policy_does_as_text(walker: Walker) -> None:
         f"meter={NUMBER + 2} kbps burst bands=type=drop rate=5000 burst_size=4000",
         f"meter={NUMBER + 3} pktps burst bands=type=drop rate=2000 burst_size=1000",
         f"table=classify, priority=100,in_port=100,vlan_tci=0x0000/0x1fff,dl_src=fa:16:3e:00:00:01"
-        f" actions=meter:{NUMBER},{known},goto_table:pace",
-        f"table=pace, priority=100,ip,in_port=100 actions=meter:{NUMBER + 1},set_field:46->ip_dscp,goto_table:spoof",
-        f"table=pace, priority=100,ipv6,in_port=100 actions=meter:{NUMBER + 1},set_field:46->ip_dscp,goto_table:spoof",
-        f"table=pace, priority=10,in_port=100 actions=meter:{NUMBER + 1},goto_table:spoof",
+        f" actions=meter:{NUMBER},load:{NUMBER + 1:#x}->OXM_OF_METADATA[],resubmit(,limit),{known},goto_table:marks",
+        f"table=limit, priority=100,metadata={NUMBER + 1:#x} actions=meter:{NUMBER + 1}",
+        "table=marks, priority=100,ip,in_port=100 actions=set_field:46->ip_dscp,goto_table:spoof",
+        "table=marks, priority=100,ipv6,in_port=100 actions=set_field:46->ip_dscp,goto_table:spoof",
+        "table=marks, priority=10,in_port=100 actions=goto_table:spoof",
         "table=output, priority=200,reg1=0x64/0xffff,dl_dst=fa:16:3e:00:00:01 actions=goto_table:paced",
         "table=output, priority=150,ip,reg1=0x64/0xffff actions=ct(table=paced,zone=1)",
         "table=output, priority=150,ipv6,reg1=0x64/0xffff actions=ct(table=paced,zone=1)",
-        f"table=paced, priority=100,reg1=0x64/0xffff actions=meter:{NUMBER + 2},goto_table:counted",
-        f"table=counted, priority=100,reg1=0x64/0xffff actions=meter:{NUMBER + 3},output:NXM_NX_REG1[0..15]",
+        f"table=paced, priority=100,reg1=0x64/0xffff actions=meter:{NUMBER + 2},load:{NUMBER + 3:#x}->OXM_OF_METADATA[]"
+        ",resubmit(,limit),output:NXM_NX_REG1[0..15]",
+        f"table=limit, priority=100,metadata={NUMBER + 3:#x} actions=meter:{NUMBER + 3}",
     }
 
 
@@ -64,7 +67,7 @@ def test_another_rate_is_another_meter_and_no_flow(walker: Walker) -> None:
 
 
 def test_one_meter_and_no_mark_stand_in_the_tables_that_are_there(walker: Walker) -> None:
-    """Who has no policy pays for none, and who has one limit for one table at most."""
+    """Who has no policy pays for none, and who has one limit for no table."""
     walker.go("as it is")
     assert said(walker) == set()
     changes = put(walker, "qos_policy", id="gold")
@@ -83,18 +86,34 @@ def test_a_network_s_policy_is_for_ports_without_their_own(walker: Walker) -> No
     assert sum(line.startswith("meter=") for line in elsewhere) == 4
 
 
+def led(walker: Walker) -> dict[tuple[str, ...], set[int]]:
+    """The meters that flows of a table lead through, those in one flow together."""
+    found: dict[tuple[str, ...], set[int]] = {}
+    for line in said(walker):
+        numbers = [int(n, 0) for n in re.findall(r"meter:(\d+)|load:(0x\w+)->OXM_OF_METADATA", line) for n in n if n]
+        if numbers and "table=limit" not in line:
+            found.setdefault((line.partition(",")[0], *(["marked"] if "46->ip_dscp" in line else [])), set()).update(numbers)
+    return found
+
+
 def test_floating_ips_and_gateways_have_meters_of_their_own(walker: Walker) -> None:
-    """Of bits only: in the flows that translate there is room for one."""
+    """Of bits and of packets, as ports have; and what they send is marked."""
     walker.go(OUTSIDE)
     floating, gateway = NUMBER + 4, (2 << 24) + 3 * 256
-    metered = {line for line in said(walker) if "meter" in line}
-    assert {line for line in metered if line.startswith("meter=")} == {
-        f"meter={number} kbps burst bands=type=drop rate=5000 burst_size=4000"
-        for number in (floating, floating + 2, gateway, gateway + 2)}
-    begins = {(line.partition(" actions=")[0].partition(", ")[0], line.partition("actions=meter:")[2].partition(",")[0])
-              for line in metered if not line.startswith("meter=")}
-    assert begins == {("table=entry", str(floating + 2)), ("table=exit", str(floating)), ("table=entry", str(gateway + 2)),
-                      ("table=snat", str(gateway))}
+    assert {line for line in said(walker) if line.startswith("meter=")} == {
+        f"meter={first + n} {'pktps' if n % 2 else 'kbps'} burst bands=type=drop " + (
+            "rate=2000 burst_size=1000" if n % 2 else "rate=5000 burst_size=4000")
+        for first in (floating, gateway) for n in range(4)}
+    assert led(walker) == {
+        ("table=entry",): {floating + 2, floating + 3, gateway + 2, gateway + 3},
+        ("table=exit", "marked"): {floating, floating + 1}, ("table=snat", "marked"): {gateway, gateway + 1}}
+
+
+def test_a_floating_ip_with_forwardings_has_them_on_its_gateway(walker: Walker) -> None:
+    walker.go(FORWARDED)
+    shared = (2 << 24) + 3 * 256 + 4
+    assert led(walker) == {("table=entry",): {shared + 2, shared + 3}, ("table=snat", "marked"): {shared, shared + 1}}
+    assert not any("meter" in text(entry[1]) for entry in walker.engine.wanted["h2"]["br-int"].values())
 
 
 def test_a_meter_is_its_ports(walker: Walker) -> None:
