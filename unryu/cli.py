@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unryu.errors import WrongSettings
 from unryu.output import output, show_rows
 
 if TYPE_CHECKING:
@@ -101,8 +102,6 @@ def openstack(ctx: click.Context, words: tuple[str, ...]) -> None:
 @click.argument("name")
 def serve(name: str) -> None:
     """Run one service in the foreground, until SIGTERM. `unryu up` does it for you."""
-    from unryu.config import WrongSettings
-
     gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
     service = _one("unryu.services", name).load()
     gc.freeze()
@@ -186,8 +185,6 @@ def show(output: str) -> None:
 def _values(declared: type["Settings"]) -> dict[str, Any]:
     """What holds here; the defaults of a section that nobody has filled in on this machine, such as a far host's."""
     from pydantic_core import to_jsonable_python
-
-    from unryu.config import WrongSettings
 
     try:
         values = declared.read().model_dump(mode="json")

@@ -20,6 +20,8 @@ from typing import Any, ClassVar, Self, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from unryu.errors import WrongSettings
+
 DEFAULT_STATE = "/var/lib/unryu"
 
 sections: dict[str, type["Settings"]] = {}
@@ -28,15 +30,6 @@ sections: dict[str, type["Settings"]] = {}
 def state_dir() -> Path:
     """The folder that holds everything of this cloud: database, secrets, sockets, logs."""
     return Path(os.environ.get("UNRYU_STATE") or DEFAULT_STATE)
-
-
-class WrongSettings(Exception):
-    """A sentence: what is wrong in a section, and where it is said."""
-
-    def __init__(self, sentence: str, unsaid: bool = False) -> None:
-        super().__init__(sentence)
-        self.unsaid = unsaid
-        """That something was not said at all is the only fault."""
 
 
 class Settings(BaseModel, validate_default=True):

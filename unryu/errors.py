@@ -1,4 +1,7 @@
-"""The few errors a person can see: a status, a code and a sentence. Each API renders them in its own envelope."""
+"""The few errors a person can see: a status, a code and a sentence. Each API renders them in its own envelope.
+
+Nothing is imported here: the supervisor, which lives longest and reads no settings itself, knows them too.
+"""
 
 
 class Fault(Exception):
@@ -55,3 +58,12 @@ class Unavailable(Fault):
 
 class Deadlock(Unavailable):
     """Two transactions waited for each other and the database ended this one: nothing is changed, and it may begin again."""
+
+
+class WrongSettings(Exception):
+    """A sentence: what is wrong in a section, and where it is said."""
+
+    def __init__(self, sentence: str, unsaid: bool = False) -> None:
+        super().__init__(sentence)
+        self.unsaid = unsaid
+        """That something was not said at all is the only fault."""
