@@ -178,7 +178,7 @@ def uplink(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """The next hop of what leaves: who has the address itself, that of a route, or the subnet's gateway."""
     way, routes = outside(net, row.router_id), net.get("router", row.router_id).routes
     router = ROUTER == way.router
-    # Where conntrack has no room for one connection more, or no port, it lets the packet pass as it is: from an address that
+    # Where conntrack has no room for one connection more it lets the packet pass as it is: from an address that
     # is nobody's outside.
     yield flow(UPLINK, OVERRIDE, match(router, IPV4, TRK == 1, TRANSLATED == 0, CT_ZONE == zone(way.router)))
     subnets = net.where("subnet", network_id=way.network_id)
