@@ -36,6 +36,8 @@ from controller.pipeline import (
     TOO_LARGE,
 )
 
+ERRORS = 3, 11, 12  # of ICMP: unreachable, time exceeded, parameter problem
+
 
 def zone(router: int) -> int:
     """Of conntrack, by the router's number."""

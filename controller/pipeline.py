@@ -86,7 +86,7 @@ ROUTE = Table("br-int", 94, "route", "Which way is its destination?",
 EXIT = Table("br-int", 96, "exit", "Has who sent it an address outside? Or from which host does it leave?",
              next=("overlay", "snat", "uplink", "yielded_to", "agent", "limit"))
 SNAT = Table("br-int", 97, "snat", "Under which address does it leave, if this is the gateway still?",
-             next=("overlay", "uplink", "limit"))
+             next=("overlay", "uplink", "agent", "limit"))
 UPLINK = Table("br-int", 98, "uplink", "Which is the next hop outside?", next=("whose", "neighbour"))
 NEIGHBOUR = Table("br-int", 100, "neighbour", "Which MAC has the next hop?", next=("l2", "next_hops", "resolved"))
 NEXT_HOPS = Table("br-int", 102, "next_hops", "Which MAC did a next hop outside say that it has?", learned=True)
@@ -120,7 +120,8 @@ METADATA, METADATA6 = "169.254.169.254", "fe80::a9fe:a9fe"  # where guests look 
 
 # Why a packet comes to the routers' door (ovsagent/answers/calls.py says the same). What is no less than 68 is the MTU that it
 # would not fit.
-EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP, TRANSLATE = 1, 2, 3, 4, 5
+EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP, TRANSLATE, PIECE = 1, 2, 3, 4, 5, 6
+NOBODY = "02:00:00:00:00:01"  # who sends what the agent itself says to a router
 
 # Conntrack zones: one in which nothing is ever remembered; those of ports are their ofports, 100 to 0x7fff; those of
 # routers their numbers and this.

@@ -43,7 +43,7 @@ from controller.flow import (
     set_field,
 )
 from controller.inside import ETHERNET, Interface, interfaces, outside, to_the_door
-from controller.outside import entering, zone
+from controller.outside import ERRORS, entering, zone
 from controller.pipeline import (
     CLAIMED_MAC,
     CLASSIFY,
@@ -69,7 +69,6 @@ from controller.pipeline import (
 from controller.qos import INGRESS, meters, of_floating, passing, ruling, sending
 from controller.speaking import spoken, succession, whether_yielded
 
-ERRORS = 3, 11, 12  # of ICMP: unreachable, time exceeded, parameter problem
 ABROAD = 1  # the number of a conjunction
 
 

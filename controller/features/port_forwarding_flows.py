@@ -2,7 +2,10 @@
 
 The guests may be on several hosts, and a MAC outside can be in one place only. So both directions pass the gateway's host, and
 are translated there, by flows alone: a range becomes blocks of a power of two, whose upper bits are another number. Only where
-many ports outside are one inside does conntrack have to remember which it was. (Pieces have no ports: none is forwarded.)
+many ports outside are one inside does conntrack have to remember which it was.
+
+What shows no port is the agent's: ICMP errors, and pieces. (Conntrack puts those together, but a flow sees ports on the first
+of them only, before and after; docs/decisions/0022-addresses-outside.md.) It knows the forwardings, translates, and sends on.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,6 +16,10 @@ from controller.derive import Answer, Here, Net, answer, derives
 from controller.flow import (
     ETH_DST,
     ETH_SRC,
+    FRAGMENT,
+    ICMP,
+    ICMP_TYPE,
+    IPV4,
     IPV4_DST,
     IPV4_SRC,
     TCP,
@@ -28,12 +35,13 @@ from controller.flow import (
     ct_nat,
     flow,
     goto,
+    larger,
     load,
     match,
     set_field,
 )
-from controller.inside import outside
-from controller.outside import entering, gateway_host, zone
+from controller.inside import ETHERNET, interfaces, outside, to_the_door
+from controller.outside import ERRORS, entering, gateway_host, zone
 from controller.pipeline import (
     ENTRY,
     EXACT,
@@ -43,16 +51,21 @@ from controller.pipeline import (
     OVERRIDE,
     OWNED,
     PEER_MAC,
+    PIECE,
     ROUTE,
     ROUTER,
     SNAT,
+    SPECIAL,
+    TOO_LARGE,
+    TRANSLATE,
     UPLINK,
     WHOSE,
+    YIELDED,
 )
 from controller.qos import INGRESS, meters, of_forwarding, passing, ruling, sending
 from controller.speaking import spoken, whether_yielded
 
-PROTOCOLS = {"tcp": (TCP, TCP_SRC, TCP_DST), "udp": (UDP, UDP_SRC, UDP_DST)}
+PROTOCOLS = {"tcp": (6, TCP, TCP_SRC, TCP_DST), "udp": (17, UDP, UDP_SRC, UDP_DST)}
 
 
 def with_forwardings(floating: Any, net: Net) -> Iterable[str]:
@@ -73,51 +86,89 @@ def limits(floating: Any, net: Net) -> tuple[str, int]:
         outside(net, floating.router_id).router, place)
 
 
+def narrowest(floating: Any, net: Net) -> int:
+    """The least MTU where it leads to."""
+    ports = (net.get("port", id) for id in net.values("port_forwarding", "internal_port_id", floatingip_id=floating.id))
+    networks = {port.network_id for port in ports if port}
+    return min((one.mtu for one in interfaces(net, floating.router_id) if one.network_id in networks), default=1 << 16)
+
+
 @derives("floatingip", at=with_forwardings)
 def door(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     """Asked for and sent to as the router's own address is; not any more when another host is the gateway."""
-    yield from meters(net, *limits(floating, net))
-    way, own = outside(net, floating.router_id), net.get("port", floating.floating_port_id)
-    ours = whether_yielded(way.mac)
-    yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(floating.floating_ip_address)), load(KNOWN, 1), load(OWNED, 1),
+    way, own, address = outside(net, floating.router_id), net.get("port", floating.floating_port_id), floating.floating_ip_address
+    router, (policy, first), ours = ROUTER == way.router, limits(floating, net), whether_yielded(way.mac)
+    yield from meters(net, policy, first)
+    yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(address)), load(KNOWN, 1), load(OWNED, 1),
                load(PEER_MAC, mac_number(own.mac_address)), *ours)
-    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == own.mac_address), *entering(way.router), load(OWNED, 0),
-               *ours, goto(ENTRY))
+    least = narrowest(floating, net)
+    sized = () if least >= way.mtu else (load(PEER_MAC.of[0:16], least), larger(least + ETHERNET, TOO_LARGE))
+    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == own.mac_address), *entering(way.router), load(OWNED, 1),
+               *sized, *ours, goto(ENTRY))
+    # Before what is too large is cut: that is one errand for the agent.
+    yield flow(ENTRY, OVERRIDE + 1, match(router, FRAGMENT, IPV4_DST == address, YIELDED == 0),
+               *passing(net, policy, INGRESS, first), *to_the_door(PIECE))
+    # What the agent has translated: pieces, and errors.
+    yield flow(SNAT, SPECIAL + 1, match(router, IPV4, IPV4_SRC == address), *sending(net, policy, first),
+               *abroad(way, own), goto(UPLINK))
 
 
 @derives("floatingip", at=with_forwardings)
-def news(floating: Any, net: Net, here: Here) -> Iterator[Answer]:
-    """To be announced from the host where it is."""
-    way, own = outside(net, floating.router_id), net.get("port", floating.floating_port_id)
-    yield answer("announce", floating.id, network=way.network, mac=own.mac_address, addresses=[floating.floating_ip_address],
+def words(floating: Any, net: Net, here: Here) -> Iterator[Answer]:
+    """To be announced from the host where it is; and as whom the agent tells errors there."""
+    way, own, address = outside(net, floating.router_id), net.get("port", floating.floating_port_id), floating.floating_ip_address
+    prefix = net.get("subnet", own.fixed_ips[0]["subnet_id"]).cidr.rpartition("/")[2]
+    yield answer("announce", floating.id, network=way.network, mac=own.mac_address, addresses=[address],
                  word=spoken(floating.floating_port_id, floating.generation))
+    yield answer("router", own.id, network=way.network, mac=own.mac_address, addresses=[f"{address}/{prefix}"], next_hops=[])
 
 
 @derives("port_forwarding", at=its_gateway)
-def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow]:
+def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow | Answer]:
     """Both ways; of the guest's other ports nothing is changed."""
     floating, guest = net.get("floatingip", forwarding.floatingip_id), net.get("port", forwarding.internal_port_id)
-    if guest is None or not guest.admin_state_up:
+    inside = next((one for one in interfaces(net, floating.router_id) if guest and one.network_id == guest.network_id), None)
+    if inside is None or not guest.admin_state_up:
         return
     way, own = outside(net, floating.router_id), net.get("port", floating.floating_port_id)
-    protocol, source, destination = PROTOCOLS[forwarding.protocol]
+    number, protocol, source, destination = PROTOCOLS[forwarding.protocol]
     address, fixed, router = floating.floating_ip_address, forwarding.internal_ip_address, ROUTER == way.router
-    arrives, leaves = match_of(router, protocol, IPV4_DST, address), match_of(router, protocol, IPV4_SRC, fixed)
     policy, first = limits(floating, net)
-    received = passing(net, policy, INGRESS, first)
-    sent = *sending(net, policy, first), set_field(ETH_SRC, own.mac_address), load(NETWORK, way.network)
+    received, sent = passing(net, policy, INGRESS, first), (*sending(net, policy, first), *abroad(way, own))
+    arrives, leaves = match_of(router, protocol, IPV4_DST, address), match_of(router, protocol, IPV4_SRC, fixed)
     outer, inner = span(forwarding.external_port_range), span(forwarding.internal_port_range)
+    said = answer("forwarding", forwarding.id, zone=zone(way.router), outside=way.network, address=address, mac=own.mac_address,
+                  inside=inside.network, fixed=fixed, router=inside.mac, gateway=way.mac, mtu=inside.mtu, protocol=number,
+                  outer=[outer[0], outer[-1]], inner=[inner[0], inner[-1]])
+    for kind in ERRORS:
+        yield flow(SNAT, EXACT + 2, match(router, ICMP, ICMP_TYPE == kind, IPV4_SRC == fixed), *to_the_door(TRANSLATE))
+    yield flow(SNAT, EXACT + 2, match(leaves, FRAGMENT), *to_the_door(PIECE))
     if len(inner) < len(outer):
+        remembered = ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed, port=inner[0])
         for low, bits, _ in blocks(outer, outer):
-            yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)),
-                       *received, ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed, port=inner[0]))
-        yield flow(SNAT, EXACT + 1, match(leaves, source == inner[0]), *sent, ct_nat(zone(way.router), UPLINK, source=address))
+            yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), *received, *remembered)
+        yield flow(ENTRY, OVERRIDE + 3, match(arrives, FRAGMENT, ETH_SRC == label(number, outer[0]), YIELDED == 0), *remembered)
+        back = *sent, ct_nat(zone(way.router), UPLINK, source=address)
+        yield flow(SNAT, EXACT + 1, match(leaves, source == inner[0]), *back)
+        yield flow(SNAT, EXACT + 3, match(leaves, FRAGMENT, ETH_SRC == label(number, outer[0])), *back)
+        yield said._replace(data={**said.data, "label": label(number, outer[0])})
         return
+    yield said
     for low, bits, to in blocks(outer, inner):
         yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), *received, set_field(IPV4_DST, fixed),
                    *another(destination, low, to, bits), goto(ROUTE))
         yield flow(SNAT, EXACT + 1, match(leaves, some(source, to, bits)), *sent, set_field(IPV4_SRC, address),
                    *another(source, to, low, bits), goto(UPLINK))
+
+
+def abroad(way: Any, own: Any) -> tuple[bytes, ...]:
+    """The words that have it leave outside, from the floating IP's own port."""
+    return set_field(ETH_SRC, own.mac_address), load(NETWORK, way.network)
+
+
+def label(protocol: int, port: int) -> str:
+    """Who sent a piece, where the agent says for which port it is."""
+    return f"02:00:01:{protocol:02x}:{port >> 8:02x}:{port & 255:02x}"
 
 
 def match_of(router: Any, protocol: Any, field: Field, address: str) -> Any:

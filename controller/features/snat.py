@@ -54,6 +54,7 @@ from controller.pipeline import (
     L2,
     NEIGHBOUR,
     NETWORK,
+    NOBODY,
     NOT_SERVED,
     OVERLAY,
     OVERRIDE,
@@ -167,10 +168,11 @@ def outward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     yield flow(EXIT, FALLBACK, match(router), *whether_yielded(way.mac), goto(SNAT))
     yield flow(SNAT, OVERRIDE, match(router, YIELDED == 1), set_field(ETH_DST, way.mac), load(FROM_OVERLAY, 0), resubmit(OVERLAY))
     abroad = set_field(ETH_SRC, way.mac), load(NETWORK, way.network)
-    if own:
-        yield flow(SNAT, EXACT, match(router, IPV4), *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=own))
-    for family in (IPV6,) if own else (IPV4, IPV6):
-        yield flow(SNAT, FALLBACK, match(router, family), *sent, *abroad, goto(UPLINK))
+    four = *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=own) if own else goto(UPLINK)
+    yield flow(SNAT, EXACT, match(router, IPV4), *four)
+    # Of what the agent is asked whether it is of a forwarded port: what is not.
+    yield flow(SNAT, SPECIAL, match(router, IPV4, ETH_SRC == NOBODY), *four)
+    yield flow(SNAT, FALLBACK, match(router, IPV6), *sent, *abroad, goto(UPLINK))
 
 
 @derives("router_gateway", at=its_exits)

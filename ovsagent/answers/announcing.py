@@ -25,7 +25,7 @@ WHEN = 0.0, 0.2, 1.0, 3.0   # seconds after it came
 EVERYBODY = address6("ff02::1")
 OVERRIDE = 0x20000000       # RFC 4861, 4.4: it takes the place of what was heard before
 
-WHOSE = {"floating": ("fixed", "address"), "translator": ("",)}
+WHOSE = {"floating": ("fixed", "address"), "forwarding": ("address",), "translator": ("",)}
 """Whose sessions end with an entry, by where it says the address: of a translator's zone all."""
 
 Forget = Callable[[int, str], None]

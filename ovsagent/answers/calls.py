@@ -13,7 +13,7 @@ from ovsagent.answers.icmp import whole
 from ovsagent.answers.packet import IPV4, IPV6, ethernet
 
 # The pipeline's words (controller/pipeline.py); a number that can be an MTU is the one that the packet would not fit.
-EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP, TRANSLATE = 1, 2, 3, 4, 5
+EXPIRED, NO_ROUTE, NOT_SERVED, NEXT_HOP, TRANSLATE, PIECE = 1, 2, 3, 4, 5, 6
 LEAST_MTU = 68
 MPLS, LABEL, PACKET = b"\x88\x47", 12, 22
 RATE, BURST = 500.0, 500.0          # frames a second for long and at once, of each who pays

@@ -32,8 +32,9 @@ def recipient(packet: bytes) -> bytes:
 def whole(packet: bytes) -> bytes | None:
     """The IP packet without what a frame may have behind it; None if it is not all there."""
     if len(packet) >= 20 and packet[0] >> 4 == 4:
-        length: int = struct.unpack_from(">H", packet, 2)[0]
-        return packet[:length] if (packet[0] & 15) * 4 + 8 <= length <= len(packet) and packet[0] & 15 >= 5 else None
+        length, later = struct.unpack_from(">HxxH", packet, 2)
+        least = 1 if later & 0x1FFF else 8  # the last piece of a packet may be short
+        return packet[:length] if (packet[0] & 15) * 4 + least <= length <= len(packet) and packet[0] & 15 >= 5 else None
     if len(packet) >= 48 and packet[0] >> 4 == 6:
         length = 40 + struct.unpack_from(">H", packet, 4)[0]
         return packet[:length] if 48 <= length <= len(packet) else None

@@ -13,12 +13,13 @@ from typing import Any
 
 from ovsagent.answers import nat
 from ovsagent.answers.book import Book
-from ovsagent.answers.calls import EXPIRED, LEAST_MTU, NEXT_HOP, NO_ROUTE, NOT_SERVED, TRANSLATE, Call, Toll
+from ovsagent.answers.calls import EXPIRED, LEAST_MTU, NEXT_HOP, NO_ROUTE, NOT_SERVED, PIECE, TRANSLATE, Call, Toll
 from ovsagent.answers.desk import MISWRITTEN
 from ovsagent.answers.device import LOOK, Device, Meter
 from ovsagent.answers.icmp import Error, echo, error, may_be_cut, pieces, recipient, sender
 from ovsagent.answers.next_hops import Asker, Counts, Hop, NextHops, answers
 from ovsagent.answers.packet import IPV4, IPV6, ethernet, mac
+from ovsagent.answers.pieces import Pieces
 from ovsagent.bridges import ROUTERS
 
 log = logging.getLogger("routers")
@@ -65,11 +66,12 @@ class Routers:
         self.spoken = Meter(RATE, BURST, 0)
         self.all_spoken = Meter(ALL, ALL, 0)
         self.next_hops = NextHops(self.device.send, self._given_up, counts)
-        self.answered: dict[str, int] = {"errors": 0, "pieces": 0, "translated": 0}
+        self.answered: dict[str, int] = {"errors": 0, "pieces": 0, "translated": 0, "forwarded": 0}
         self.refused = 0
         self.translating = Meter(RATE, BURST, 0)
         self._interfaces: dict[tuple[int, bytes], Interface] = {}
-        self._floating: dict[tuple[int, bytes], nat.Floating] = {}
+        self._translations = nat.Translations()
+        self._pieces = Pieces()
         self._named: set[Hop] = set()
         self._changes = -1
         self._stopping = threading.Event()
@@ -108,6 +110,8 @@ class Routers:
             self._want(call, number, now)
         elif call.reason == TRANSLATE:
             self._translate(call.packet, number)
+        elif call.reason == PIECE:
+            self._forward(call, number, now)
         elif interface := self._of(number, call.to):
             if call.reason >= LEAST_MTU:
                 self._too_large(interface, call)
@@ -125,32 +129,66 @@ class Routers:
         if self._changes == self.book.changes:
             return
         self._changes = self.book.changes
-        self._interfaces, self._floating, self._named = {}, {}, set()
+        self._interfaces, self._translations, self._named = {}, nat.Translations(), set()
         for (kind, _, _), entry in self.book.answers.items():
             try:
                 if kind == "router":
                     interface = Interface(entry)
                     self._interfaces[interface.network, interface.mac] = interface
                     self._named |= {Hop(interface.network, each) for each in interface.next_hops}
-                elif kind == "floating":
-                    one = nat.Floating.of(entry)
-                    self._floating |= {(one.outside, one.address): one, (one.inside, one.fixed): one}
+                elif kind in ("floating", "forwarding"):
+                    self._translations.add(nat.Floating.of(entry))
             except MISWRITTEN as error:
                 log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
 
     def _translate(self, packet: bytes, number: int) -> None:
         """An error to or from a floating IP goes through its router once more, under addresses that nobody translates."""
         self._read()
-        found, inward = self._floating.get((number, recipient(packet))), True
-        if found is None or number != found.outside:
-            found, inward = self._floating.get((number, sender(packet))), False
-        if found is None or inward != (number == found.outside):
+        found, inward = self._translations.end(number, packet)
+        quoted = nat.about(packet)
+        if not found or not quoted:
             return  # sent to its MAC, about somebody else
-        said = nat.translated(packet, found, inward)
+        one = nat.meant(found, quoted[9], nat.ports(quoted)[not inward], inward)
+        if one is None or one.label and not inward:     # not forwarded, or conntrack knows
+            if not inward:
+                self.device.send(ethernet(found[0].outward, NOBODY, IPV4, packet), number)
+            return
+        said = nat.translated(packet, one, inward)
         # Each has its own share. What stays as it is would come back, and again, for as long as it has hops left.
-        if said != packet and self.translating.pass_(number << 32 | int.from_bytes(found.address, "big"), time.monotonic()):
+        if said != packet and self.translating.pass_(number << 32 | int.from_bytes(one.address, "big"), time.monotonic()):
             self.answered["translated"] += 1
-            self.device.send(ethernet(found.mac, NOBODY, IPV4, said), found.inside)
+            self.device.send(ethernet(one.inward if inward else one.outward, NOBODY, IPV4, said), one.inside)
+
+    def _forward(self, call: Call, number: int, now: float) -> None:
+        """Pieces to and from forwarded ports: like errors; or, where conntrack remembers, they go on where they were going, and
+        who sends them says for which forwarding they are."""
+        self._read()
+        found, inward = self._translations.end(number, call.packet)
+        said, ready = self._pieces.together(number, call.packet, now) if found else ((0, 0), [])
+        one = nat.meant(found, call.packet[9], said[inward], inward)
+        for piece in ready:
+            if one is None:
+                if not inward:
+                    self.device.send(ethernet(found[0].outward, NOBODY, IPV4, piece), number)
+            elif refusal := inward and self._refusal(piece, one.mtu):
+                if interface := self._of(number, call.to):
+                    self._say(refusal, interface, call._replace(packet=piece), call.by, interface.mac, one.mtu)
+            else:
+                self.answered["forwarded"] += 1
+                to, on = (one.inward if inward else one.outward), one.inside
+                if not one.label:
+                    piece = nat.readdressed(piece, one, inward, nat.DESTINATION if inward else nat.SOURCE)
+                elif inward:
+                    to, on = one.mac, one.outside
+                for part in pieces(piece, one.mtu):
+                    self.device.send(ethernet(to, one.label or NOBODY, IPV4, part), on)
+
+    @staticmethod
+    def _refusal(piece: bytes, mtu: int) -> Error | None:
+        """What its sender is told, before it is translated: he must know it again."""
+        if piece[8] < 2:
+            return Error.EXPIRED
+        return Error.TOO_LARGE if len(piece) > mtu and not may_be_cut(piece) else None
 
     def _want(self, call: Call, number: int, now: float) -> None:
         interface, address = self._of(number, call.by), call.to[2:]

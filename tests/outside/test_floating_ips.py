@@ -7,13 +7,12 @@ import socket
 import struct
 import time
 from contextlib import closing
-from typing import Any
 
 import pytest
 
 from ovsagent.links import inside
 from tests.clouds import PATIENCE, eventually
-from tests.outside.world import ROUTER, SILENCE, WEB, Echo, Someone, Wire, World, asked, streamed
+from tests.outside.world import ROUTER, SILENCE, WEB, Echo, Wire, World, asked, refused, streamed
 
 pytestmark = pytest.mark.system
 
@@ -70,17 +69,6 @@ def test_it_is_of_one_address_of_its_port_only(world: World) -> None:
         b.run("ip", "addr", "del", "10.91.0.200/24", "dev", "eth0")
         world.demo.update_port(b.port, fixed_ips=[f for f in world.demo.get_port(b.port).fixed_ips
                                                   if f["ip_address"] != "10.91.0.200"])
-
-
-def refused(client: Someone, address: str) -> bool:
-    with closing(client.socket(socket.SOCK_DGRAM)) as line:
-        line.connect((address, 9))
-        line.send(b"x")
-        try:
-            line.recv(1)
-        except ConnectionRefusedError:
-            return True
-    return False
 
 
 def test_errors_are_about_what_their_recipient_had_sent(world: World) -> None:
@@ -188,36 +176,6 @@ def test_a_host_out_of_the_controllers_sight_hears_that_it_has_moved(world: Worl
         assert eventually(lambda: world.demo.get_ip(floating.id).status == "ACTIVE", 60)
         # Its agent may have announced it before its switch knew better, which said nothing then: it says so again, for 3 seconds.
         assert eventually(lambda: world.internet.reaches(address), 20) and asked(world.internet, a, address) == ROUTER
-
-
-def test_forwarded_ports_lead_to_guests_on_several_hosts(world: World) -> None:
-    c, d, internet = world.guests["c"], world.guests["d"], world.internet
-    with world.floating() as floating:
-        address = floating.floating_ip_address
-
-        def forward(guest: Someone, **ports: Any) -> None:
-            answer = world.demo.post(f"/floatingips/{floating.id}/port_forwardings", json={"port_forwarding": {
-                "internal_port_id": guest.port, "internal_ip_address": guest.four, **ports}})
-            assert answer.status_code == 201, answer.text
-            made.append(answer.json()["port_forwarding"]["id"])
-
-        made: list[str] = []
-        forward(c, protocol="tcp", internal_port=80, external_port=8080)
-        forward(d, protocol="udp", internal_port_range="7001:7006", external_port_range="6001:6006")
-        forward(c, protocol="udp", internal_port=53, external_port_range="9000:9003")
-        assert world.settled()
-        assert len(answers(world, address, PATIENCE)) == 1
-        with Echo(c, 80) as echo:
-            streamed(internet, address, 8080)
-            assert echo.seen == [ROUTER]
-        for port in range(6001, 6007):
-            assert asked(internet, d, address, port=port, at=port + 1000) == ROUTER
-        for port in (9000, 9003):
-            assert asked(internet, c, address, port=port, at=53) == ROUTER
-        assert asked(world.guests["a"], d, address, port=6001, at=7001) == world.own[0], "from inside, too"
-        assert asked(d, internet, ROUTER) == world.own[0], "what is not forwarded leaves as ever"
-        for id in made:
-            assert world.demo.delete(f"/floatingips/{floating.id}/port_forwardings/{id}").status_code == 204
 
 
 def test_with_the_control_plane_dead_all_of_it_goes_on(world: World) -> None:

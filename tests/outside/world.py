@@ -51,6 +51,19 @@ class Someone:
         return made
 
 
+def refused(client: Someone, address: str, port: int = 9, own: int = 0) -> bool:
+    """A datagram to a port where nobody listens: is it told so?"""
+    with closing(client.socket(socket.SOCK_DGRAM)) as line:
+        line.bind(("", own))
+        line.connect((address, port))
+        line.send(b"x")
+        try:
+            line.recv(1)
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
 def asked(client: Someone, server: Someone, address: str, size: int = 10, port: int = 5000, at: int = 5000) -> str:
     """A datagram to that address and port, and the same back: whom the server saw."""
     with closing(server.socket(socket.SOCK_DGRAM, ":" in address)) as there, \
@@ -153,6 +166,19 @@ class World:
             if "nat(src=" in dump.stdout:
                 return host
         return ""
+
+    @contextmanager
+    def forwarding(self, floating: Any, name: str, **ports: Any) -> Iterator[Any]:
+        path, guest = f"/floatingips/{floating.id}/port_forwardings", self.guests[name]
+        answer = self.demo.post(path, json={"port_forwarding": {
+            "internal_port_id": guest.port, "internal_ip_address": guest.four, **ports}})
+        assert answer.status_code == 201, answer.text
+        made = answer.json()["port_forwarding"]
+        try:
+            assert self.settled()
+            yield made
+        finally:
+            assert self.demo.delete(f"{path}/{made['id']}").status_code == 204
 
     @contextmanager
     def floating(self, name: str = "", **more: Any) -> Iterator[Any]:

@@ -6,11 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovsagent.answers.nat import Floating, translated
-from ovsagent.answers.packet import ICMP, checksum, ip4, udp4
+from ovsagent.answers.icmp import pieces
+from ovsagent.answers.nat import DESTINATION, SOURCE, Floating, Translations, meant, readdressed, translated
+from ovsagent.answers.packet import ICMP, TCP, UDP, checksum, ip4, udp4
+from ovsagent.answers.pieces import HELD, MOST, Pieces
 
 GUEST, OUTSIDE, CLIENT = bytes((10, 0, 0, 5)), bytes((203, 0, 113, 10)), bytes((198, 51, 100, 80))
-HERE = Floating(1, OUTSIDE, 2, GUEST, b"\xfa\x16\x3e\x00\x00\x01")
+ROUTER = b"\xfa\x16\x3e\x00\x00\x01"
+HERE = Floating(1, OUTSIDE, 2, GUEST, ROUTER, ROUTER)
+SHIFTED = HERE._replace(protocol=UDP, outer=range(6001, 6007), inner=range(7001, 7007))
+MANY = HERE._replace(protocol=UDP, outer=range(9000, 9004), inner=range(53, 54), label=b"label")
 
 
 def error(source: bytes, destination: bytes, about: bytes) -> bytes:
@@ -50,3 +55,44 @@ def test_who_calls_himself_is_still_outside_at_the_other_end() -> None:
     assert translated(error(GUEST, OUTSIDE, ours), HERE, False) == error(OUTSIDE, OUTSIDE, theirs)
     ours, theirs = (udp4(of, OUTSIDE, (7, 53), b"x") for of in (GUEST, OUTSIDE))
     assert translated(error(OUTSIDE, OUTSIDE, theirs), HERE, True) == error(OUTSIDE, GUEST, ours)
+
+
+@given(place=st.integers(0, 5), port=st.integers(0, 65535), size=st.sampled_from((10, 1471, 1472, 1473, 3000, 9000)))
+def test_of_forwarded_ports_the_ports_are_others_too(place: int, port: int, size: int) -> None:
+    """In errors, and in datagrams whole and in pieces."""
+    ours, theirs = (udp4(CLIENT, to, (port, first + place), b"x" * size) for to, first in ((GUEST, 7001), (OUTSIDE, 6001)))
+    assert translated(error(GUEST, CLIENT, ours[:60]), SHIFTED, False) == error(OUTSIDE, CLIENT, theirs[:60])
+    assert [readdressed(piece, SHIFTED, True, DESTINATION) for piece in pieces(theirs, 1450)] == pieces(ours, 1450)
+    ours, theirs = (udp4(of, CLIENT, (first + place, port), b"x" * size) for of, first in ((GUEST, 7001), (OUTSIDE, 6001)))
+    assert translated(error(CLIENT, OUTSIDE, theirs[:60]), SHIFTED, True) == error(CLIENT, GUEST, ours[:60])
+    assert [readdressed(piece, SHIFTED, False, SOURCE) for piece in pieces(ours, 1450)] == pieces(theirs, 1450)
+
+
+def test_each_port_is_of_its_own_forwarding() -> None:
+    known = Translations()
+    other = MANY._replace(fixed=bytes((10, 0, 0, 6)), inside=3)
+    for one in (other, SHIFTED):
+        known.add(one)
+    packet = udp4(CLIENT, OUTSIDE, (5, 6), b"")
+    found, inward = known.end(1, packet)
+    assert inward and len(found) == 2 and not known.end(2, packet)[0]
+    assert {port: meant(found, UDP, port, True) for port in (6000, 6001, 6006, 6007, 8999, 9000, 9003, 9004)} == {
+        6000: None, 6001: SHIFTED, 6006: SHIFTED, 6007: None, 8999: None, 9000: other, 9003: other, 9004: None}
+    assert meant(found, TCP, 6001, True) is None and meant([HERE], TCP, 6001, True) is HERE
+    found, inward = known.end(3, udp4(other.fixed, CLIENT, (53, 5), b""))
+    assert not inward and found == [other]
+    assert other.other(9002, True) == 53 and other.other(53, False) == -1 and SHIFTED.other(7006, False) == 6006
+
+
+def test_pieces_wait_for_the_first() -> None:
+    first, second, third = pieces(udp4(CLIENT, OUTSIDE, (7, 6001), bytes(4000)), 1500)
+    held = Pieces()
+    assert held.together(1, third, 0) == held.together(1, second, 0) == ((0, 0), [])
+    assert held.together(2, first, 0) == ((7, 6001), [first]), "of another network"
+    assert held.together(1, first, 0) == ((7, 6001), [first, third, second])
+    assert held.together(1, second, 1) == ((7, 6001), [second])
+    assert held.together(1, second, 9) == ((0, 0), []), "by then it may be of another with the same number"
+    for n in range(MOST + 9):
+        for _ in range(HELD + 9):
+            held.together(1, second[:4] + n.to_bytes(2, "big") + second[6:], 10)
+    assert len(held._known) == MOST and max(len(each.waiting) for each in held._known.values()) == HELD

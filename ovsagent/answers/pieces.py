@@ -1,0 +1,41 @@
+"""Pieces of datagrams: which ports they are of, the first of them says for all."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from ovsagent.answers.nat import ports
+
+MOST = 1024         # datagrams that are remembered
+HELD = 64           # pieces of one that wait for the first
+SECONDS = 5.0       # for which a datagram is remembered: then its number may be another's
+
+
+@dataclass
+class Datagram:
+    since: float
+    ports: tuple[int, int] | None = None
+    waiting: list[bytes] = field(default_factory=list)
+
+
+class Pieces:
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, Datagram] = OrderedDict()
+
+    def together(self, number: int, packet: bytes, now: float) -> tuple[tuple[int, int], list[bytes]]:
+        """The ports, and all the pieces that may go on now: this one, and those that came before the first. None, as long as that
+        has not come."""
+        key = number.to_bytes(2, "big") + packet[4:6] + packet[9:10] + packet[12:20]
+        held = self._known.get(key)
+        if held is None or now - held.since > SECONDS:
+            held = self._known[key] = Datagram(now)
+            self._known.move_to_end(key)
+            if len(self._known) > MOST:
+                self._known.popitem(last=False)
+        if not int.from_bytes(packet[6:8], "big") & 0x1FFF:
+            held.ports, held.since = ports(packet), now
+        if held.ports is None:
+            if len(held.waiting) < HELD:
+                held.waiting.append(packet)
+            return (0, 0), []
+        ready, held.waiting = [packet, *held.waiting], []
+        return held.ports, ready
