@@ -22,6 +22,7 @@ drill: setup  ## the random drills at full count
 	@UNRYU_MATRICES=200 UNRYU_HOSTS=3 $(PYTHON) -m pytest -s tests/groups/test_matrix.py
 	@UNRYU_LISTENERS=1100 $(PYTHON) -m pytest -s tests/test_broadcast.py
 	@UNRYU_SILENCE=15 $(PYTHON) -m pytest -s tests/outside
+	@UNRYU_CROSSINGS=100 $(PYTHON) -m pytest -s tests/outside/test_matrix.py
 	@UNRYU_MOVES=all $(PYTHON) -m pytest -s tests/test_moving.py
 	@UNRYU_FAULTS=1 $(PYTHON) -m pytest -s tests/faults
 	@UNRYU_CONTROLLERS=3 UNRYU_OUTAGE=60 $(PYTHON) -m pytest -s tests/test_controllers.py

@@ -15,6 +15,7 @@ from controller.flow import (
     Flow,
     Jump,
     flow,
+    larger,
     load,
     match,
     move,
@@ -22,8 +23,9 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import networks, outside
+from controller.inside import ETHERNET, Interface, networks, outside
 from controller.pipeline import (
+    CUT,
     DEPART,
     EXACT,
     FROM_OVERLAY,
@@ -31,6 +33,7 @@ from controller.pipeline import (
     MEASURED,
     NETWORK,
     OVERLAY,
+    PEER_MAC,
     ROUTER,
     ROUTERS_ZONES,
     TOO_LARGE,
@@ -117,3 +120,11 @@ def entering(router: int) -> tuple[bytes, ...]:
     came from."""
     return (load(ROUTER, router), load(FROM_OVERLAY, 0), load(FROM_WIRE, 0), load(MEASURED, 0), load(TOO_LARGE, 0),
             load(IN_PORT[0:16], 0))
+
+
+def sized(mtu: int, way: Interface) -> tuple[bytes, ...]:
+    """The words that measure what comes from outside for networks of this MTU: what does not fit is told of before it is
+    translated, since the error would else be about a packet that its sender does not know."""
+    if mtu >= way.mtu:
+        return load(MEASURED, 1), load(CUT, 1)
+    return load(MEASURED, 1), load(PEER_MAC.of[0:16], mtu), larger(mtu + ETHERNET, TOO_LARGE)

@@ -24,6 +24,7 @@ TOO_LARGE = Reg("too_large", 0, 23, 1)
 MEASURED = Reg("measured", 0, 24, 1)  # against the MTU of the next network
 OF_ROUTER = Reg("of_router", 0, 25, 1)  # is the address, so an advertisement has to say so
 YIELDED = Reg("yielded", 0, 26, 1)  # to another host: the gateway that the packet is at
+CUT = Reg("cut", 0, 27, 1)  # so that it fits: it comes from the agent
 OUT_PORT = Reg("out_port", 1, 0, 16)
 CHUNK = Reg("chunk", 1, 16, 11)
 POLICY = Reg("policy", 2, 0, 64)
@@ -79,7 +80,7 @@ PACED = Table("br-int", 82, "paced", "How much may the port be sent?", next=("li
 
 # Behind l2, what is addressed to a router; each way ends in another question to l2, by resubmit.
 ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or for whom SNAT spoke?",
-              next=("l2", "returned", "route", "agent", "limit"))
+              next=("entry", "l2", "returned", "route", "agent", "limit"))
 RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route", "agent"))
 ROUTE = Table("br-int", 94, "route", "Which way is its destination?",
               next=("whose", "overlay", "l2", "route", "exit", "neighbour", "agent"))
@@ -111,7 +112,7 @@ TABLES = (CLASSIFY, MARKS, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, 
           SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, LIMIT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
-             OF_ROUTER, YIELDED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON, GENERATION,
+             OF_ROUTER, YIELDED, CUT, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON, GENERATION,
              CLAIMED_MAC, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.

@@ -33,6 +33,7 @@ from controller.inside import Interface, interface
 from controller.pipeline import (
     CLAIMED_MAC,
     CLASSIFY,
+    CUT,
     EXACT,
     FROM_WIRE,
     GENERATION,
@@ -91,9 +92,9 @@ def agents_word(one: Interface, here: Here, *what: Terms) -> Iterator[Flow]:
     """What its agent says as this MAC: who has yielded says nothing in its name either."""
     if door := here.ofport("br-int", "routers"):
         yield flow(CLASSIFY, SPECIAL, match(IN_PORT == door, tagged(one.network), ETH_SRC == one.mac, *what), *untag(NETWORK.of),
-                   *whether_yielded(one.mac), goto(L2))
+                   load(CUT, 1), *whether_yielded(one.mac), goto(L2))
 
 
 def announced(one: Interface, row: Any) -> Answer:
     return answer("announce", row.id, network=one.network, mac=one.mac, addresses=[a for a, _ in one.addresses],
-                  word=spoken(row.id, row.generation), every=AGAIN)
+                  word=spoken(row.id, row.generation), every=AGAIN, router=True)

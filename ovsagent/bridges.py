@@ -16,7 +16,7 @@ WATCH = {
     "Bridge": ("name", "ports", "controller", "datapath_type", "protocols", "fail_mode", "other_config",
                "external_ids"),
     "Port": ("name", "interfaces", "tag", "trunks", "vlan_mode"),
-    "Interface": ("name", "type", "options", "ofport", "ofport_request", "external_ids", "error", "link_state",
+    "Interface": ("name", "type", "options", "ofport", "ofport_request", "mtu_request", "external_ids", "error", "link_state",
                   "ifindex"),
     "Controller": ("target", "connection_mode", "inactivity_probe", "max_backoff"),
 }
@@ -43,6 +43,7 @@ class Fixed(NamedTuple):
 
 
 TUNNEL = {"remote_ip": "flow", "key": "flow"}   # one port for all peers: flows say whom a packet is for
+WIDE = 65000    # bytes: what routers hold or cut may be as large as any network takes, and a device takes what the smallest does
 FIXED = (
     Fixed("br-int", "patch-tun", "patch-tun", 1, "patch", {"peer": "patch-int"}),
     Fixed("br-int", "patch-ex", "patch-ex", 2, "patch", {"peer": "patch-ex-int"}),
@@ -76,6 +77,7 @@ def wanted(cloud: str, host: str, tunnel_ip: str, controllers: tuple[str, ...] |
             port.name: {
                 "type": port.type, "ofport_request": port.ofport,
                 "options": port.options | ({"local_ip": tunnel_ip} if port.options is TUNNEL else {}),
+                **({"mtu_request": WIDE} if port.name == ROUTERS else {}),
             }
             for port in FIXED if port.bridge == bridge
         }

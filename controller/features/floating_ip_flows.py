@@ -35,24 +35,25 @@ from controller.flow import (
     ct_nat,
     flow,
     goto,
-    larger,
     load,
     match,
     move,
     resubmit,
     set_field,
 )
-from controller.inside import ETHERNET, Interface, interfaces, outside, to_the_door
-from controller.outside import ERRORS, entering, zone
+from controller.inside import Interface, interfaces, outside, to_the_door
+from controller.outside import ERRORS, entering, sized, zone
 from controller.pipeline import (
     CLAIMED_MAC,
     CLASSIFY,
+    CUT,
     ENTRY,
     EXACT,
     EXIT,
     EXPIRED,
     KNOWN,
     L2,
+    MEASURED,
     NETWORK,
     OVERRIDE,
     OWNED,
@@ -85,7 +86,8 @@ def oddities(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     if door := here.ofport("br-int", "routers"):
         yield flow(CLASSIFY, EXACT + 1, match(IN_PORT == door, TAGGED, ARP), *untag(NETWORK.of), move(ETH_SRC, CLAIMED_MAC),
                    resubmit(YIELDED_TO), goto(L2))
-    yield flow(ENTRY, OVERRIDE, match(TOO_LARGE == 1), *to_the_door(PEER_MAC.of[0:16]))
+    for asked in (OVERRIDE, match(IPV4, TOO_LARGE == 1)), (OVERRIDE - 1, match(FRAGMENT, MEASURED == 1, CUT == 0)):
+        yield flow(ENTRY, *asked, *to_the_door(PEER_MAC.of[0:16]))
     for ttl in (0, 1):
         yield flow(ENTRY, OVERRIDE, match(IPV4, IP_TTL == ttl, TOO_LARGE == 0), *to_the_door(EXPIRED))
     for kind in ERRORS:
@@ -133,10 +135,8 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     # Owned: so ARP on the wire is answered here, and nowhere else.
     yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(address)), load(KNOWN, 1), load(OWNED, 1),
                load(PEER_MAC, mac_number(one.mac)), *ours)
-    sized = () if inside.mtu >= way.mtu else (
-        load(PEER_MAC.of[0:16], inside.mtu), larger(inside.mtu + ETHERNET, TOO_LARGE))
-    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == one.mac), *entering(way.router), load(OWNED, 1), *sized,
-               *ours, goto(ENTRY))
+    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == one.mac), *entering(way.router), load(OWNED, 1),
+               *sized(inside.mtu, way), *ours, goto(ENTRY))
     arrives = router, IPV4, IPV4_DST == address
     yield flow(ENTRY, EXACT, match(*arrives), *received, set_field(IPV4_DST, fixed), goto(ROUTE))
     yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, ct_clear(),

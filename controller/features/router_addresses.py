@@ -8,10 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from controller.addresses import held, laid, mac_number
-from controller.crossing import tag
-from controller.derive import Here, Net, derives, hosts_of_router, hosts_reaching, itself
+from controller.crossing import tag, tagged, untag
+from controller.derive import Answer, Here, Net, answer, derives, hosts_of_network, hosts_of_router, hosts_reaching, itself
 from controller.flow import (
+    ARP,
+    ARP_TPA,
     ETH_SRC,
+    IN_PORT,
     ND_NA,
     ND_NS,
     ND_OPTIONS_TYPE,
@@ -32,12 +35,16 @@ from controller.inside import addressed, echoed, interface, to_the_door
 from controller.pipeline import (
     ADVERTISE,
     ANSWER,
+    CLASSIFY,
+    FROM_OVERLAY,
     FROM_WIRE,
     KNOWN,
+    L2,
     LOCAL,
     NETWORK,
     NOT_SERVED,
     OF_ROUTER,
+    OVERLAY,
     OVERRIDE,
     PEER_MAC,
     ROUTE,
@@ -45,6 +52,7 @@ from controller.pipeline import (
     SPECIAL,
     WHOSE,
 )
+from controller.speaking import speaker
 
 ROUTER_SOLICITED_OVERRIDE = 0xE0000000  # without the first of these bits a guest would take its default route for gone
 TARGET_LINK_LAYER = 2
@@ -77,6 +85,27 @@ def whose(row: Any, net: Net, here: Here) -> Iterator[Flow]:
         # Others' names their MACs, and nobody else hears the question: this one is nobody's but ours.
         yield flow(LOCAL, OVERRIDE, match(NETWORK == one.network, ND_NS, ND_TARGET == address), *laid(ND_TARGET),
                    resubmit(WHOSE), goto(ANSWER))
+
+
+def hosts_of_its_network(row: Any, net: Net) -> Iterable[str]:
+    return hosts_of_network(net, row.network_id) - {speaker(net, row.id)}
+
+
+@derives("router_interface", at=hosts_of_its_network)
+def news(row: Any, net: Net, here: Here) -> Iterator[Flow | Answer]:
+    """Announced when it comes, by each host's agent to its own guests only: the address may have been another router's a moment
+    ago, whose MAC they still have. (Who speaks for it on a wire tells all of them there.)"""
+    one, door = interface(net, row.id), here.ofport("br-int", "routers")
+    if one is None or not door:
+        return
+    addresses = [address for address, _ in one.addresses]
+    yield answer("announce", row.id, "near", network=one.network, mac=one.mac, addresses=addresses, router=True)
+    if one.wired:
+        yield flow(OVERLAY, OVERRIDE, match(NETWORK == one.network, FROM_OVERLAY == 1, ETH_SRC == one.mac))
+    for address in addresses:
+        said = ND_NA + (ND_TARGET == address) if ":" in address else ARP + (ARP_TPA == address)
+        yield flow(CLASSIFY, SPECIAL, match(IN_PORT == door, tagged(one.network), said), *untag(NETWORK.of),
+                   load(FROM_OVERLAY, 1), goto(L2))
 
 
 def hosts_of_its_router(row: Any, net: Net) -> Iterable[str]:

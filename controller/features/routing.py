@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from controller.addresses import bits, held, laid, said
+from controller.addresses import bits, held, laid, said, within
 from controller.crossing import TAGGED, tag, untag
 from controller.derive import Answer, Here, Net, answer, derives, hosts_of_router, its_hosts, itself, remembered
 from controller.flow import (
     ETH_DST,
     ETH_SRC,
+    FRAGMENT,
     IN_PORT,
     IP_TTL,
     IPV4,
@@ -42,6 +43,7 @@ from controller.outside import across, entering
 from controller.pipeline import (
     AGENT,
     CLASSIFY,
+    CUT,
     EXACT,
     EXIT,
     EXPIRED,
@@ -83,9 +85,12 @@ def manners(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         for hops in (0, 1):
             yield flow(ROUTE, SPECIAL, match(family, IP_TTL == hops), *to_the_door(EXPIRED))
         yield flow(ROUTE, MISS + 1, match(family), *to_the_door(NO_ROUTE))
+    # All pieces of a datagram go the same way: conntrack puts together only what came by one.
+    yield flow(ROUTE, SPECIAL - 1, match(FRAGMENT, MEASURED == 0, CUT == 0), load(TOO_LARGE, 1), load(MEASURED, 1),
+               resubmit(ROUTE))
     if door := here.ofport("br-int", "routers"):
         # What the agent says, in the name of the cloud: no group judges who sends it.
-        yield flow(CLASSIFY, EXACT, match(IN_PORT == door, TAGGED), *untag(NETWORK.of), goto(L2))
+        yield flow(CLASSIFY, EXACT, match(IN_PORT == door, TAGGED), *untag(NETWORK.of), load(CUT, 1), goto(L2))
         # What it hears is told from the packet by two labels, since a frame has room for one tag: why, and before it by whose
         # doing. Its floods are at the expense of a guest here alone, or of a router that was sent it from elsewhere.
         yield flow(AGENT, EXACT, match(FROM_PORT == 0), move(ROUTER.of[0:15], FROM_PORT.of[16:31]),
@@ -157,7 +162,7 @@ def _outward(net: Net, here: Here, router_id: str, one: Interface, prefix: str) 
 
 def _way(net: Net, here: Here, router_id: str, one: Interface, prefix: str, *words: bytes | Jump) -> Iterator[Flow]:
     """For a prefix. Measured before, where packets come that may not fit; what does not is as it was when it came, so that
-    its sender can be told, or it be cut and come again."""
+    its sender can be told, or it be cut and come again. (So do pieces that fit: `manners`.)"""
     network = ip_network(prefix)
     priority = FALLBACK + network.prefixlen
     asked = (ROUTER == one.router) + (IPV6 + (IPV6_DST == prefix) if network.version == 6 else IPV4 + (IPV4_DST == prefix))
@@ -166,6 +171,8 @@ def _way(net: Net, here: Here, router_id: str, one: Interface, prefix: str, *wor
                    resubmit(ROUTE))
         yield flow(ROUTE, priority, match(asked, MEASURED == 1, TOO_LARGE == 1), *to_the_door(one.mtu))
         asked += (MEASURED == 1) + (TOO_LARGE == 0)
+        if network.version == 4:
+            words = load(CUT, 0), *words
     yield flow(ROUTE, priority, match(asked), *words)
 
 
@@ -184,16 +191,30 @@ def joined(network: Any, net: Net, here: Here) -> Iterator[Flow]:
 def _joined(net: Net, network_id: str) -> tuple[tuple[str, int], ...]:
     """Subnets, and the numbers of their networks. Where two routers lead to different networks of one prefix, nobody can say
     which is meant: then its addresses are in no group. Those of the network itself are never another's, whatever router
-    somebody joins to it."""
+    somebody joins to it; nor are those behind one router what is behind the next."""
     found: dict[str, set[int]] = {}
     own = [ip_network(subnet.cidr) for subnet in net.where("subnet", network_id=network_id)]
-    for router_id in net.values("router_interface", "router_id", network_id=network_id):
-        for one in interfaces(net, router_id):
-            if one.network_id != network_id:
-                for _, cidr in one.addresses:
-                    if not any(ip_network(cidr).overlaps(mine) for mine in own):
-                        found.setdefault(cidr, set()).add(one.network)
+    routers = sorted(net.values("router_interface", "router_id", network_id=network_id))
+    near = [(cidr, one.network) for router_id in routers for one in interfaces(net, router_id) for _, cidr in one.addresses]
+    far = [led for router_id in routers for wide in DEFAULT.values() for led in _beyond(net, router_id, wide, {router_id})]
+    for ways in (near, far):
+        own += [ip_network(cidr) for cidr in found]
+        for cidr, number in ways:
+            if not any(ip_network(cidr).overlaps(mine) for mine in own):
+                found.setdefault(cidr, set()).add(number)
     return tuple(sorted((cidr, min(numbers)) for cidr, numbers in found.items() if len(numbers) == 1))
+
+
+def _beyond(net: Net, router_id: str, prefix: str, passed: set[str]) -> Iterator[tuple[str, int]]:
+    """What lies there behind other routers, to which its extra routes lead."""
+    for way, hop in routes(net, router_id).items():
+        part = way if within(way, prefix) else prefix if within(prefix, way) else ""
+        one = towards(net, router_id, hop) if part else None
+        ports = net.values("port", "id", network_id=one.network_id, fixed_ips=hop) if one else ()
+        for other in {row.router_id for port_id in ports for row in net.where("router_interface", port_id=port_id)} - passed:
+            for far in interfaces(net, other):
+                yield from ((cidr, far.network) for _, cidr in far.addresses if within(cidr, part))
+            yield from _beyond(net, other, part, passed | {other})
 
 
 # What the agent has to know.

@@ -56,6 +56,7 @@ from controller.flow import (
 )
 from controller.pipeline import (
     COMMIT,
+    CUT,
     EXACT,
     FALLBACK,
     INBOUND,
@@ -90,6 +91,7 @@ ICMP_FOLLOWED = (0, 3, 4, 5, 8, 11, 12, 13, 14, 15, 16)
 ICMPV6_FOLLOWED = (1, 2, 3, 4, 128, 129)
 FOLLOWED = (*(ICMP + (ICMP_TYPE == kind) for kind in ICMP_FOLLOWED),
             *(ICMPV6 + (ICMPV6_TYPE == kind) for kind in ICMPV6_FOLLOWED))
+TOO_BIG = 2
 NEIGHBOURS = (133, 134, 135, 136)  # solicitations and advertisements, RFC 4861
 
 # The address at the other end: of who began, where the connection came in; of whom it went to, where it went out.
@@ -104,6 +106,8 @@ def judgement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
     yield flow(TRACK, OVERRIDE, match(POLICY == UNGUARDED), goto(COMMIT))
     for kind in NEIGHBOURS:
         yield flow(TRACK, OVERRIDE, match(ICMPV6, ICMPV6_TYPE == kind), goto(COMMIT))
+    # Conntrack calls an error about a piece invalid; whose pieces nobody cuts has to hear of the MTU, from his own host's agent.
+    yield flow(TRACK, OVERRIDE, match(ICMPV6, ICMPV6_TYPE == TOO_BIG, CUT == 1), goto(COMMIT))
     for to_guest, zone, onward in ((0, IN_PORT[0:16], L2), (1, OUT_PORT, OUTPUT)):
         for family in VERSION.values():
             yield flow(TRACK, FALLBACK, match(TO_GUEST == to_guest, family), load(UNTRACKED, 0), ct(zone, VERDICT))

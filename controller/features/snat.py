@@ -36,14 +36,13 @@ from controller.flow import (
     ct_undo,
     flow,
     goto,
-    larger,
     load,
     match,
     resubmit,
     set_field,
 )
-from controller.inside import ETHERNET, addressed, echoed, interfaces, networks, outside, to_the_door
-from controller.outside import across, crossing, entering, exits, gateway_host, speaks_as, zone
+from controller.inside import addressed, echoed, interfaces, networks, outside, to_the_door
+from controller.outside import across, crossing, entering, exits, gateway_host, sized, speaks_as, zone
 from controller.pipeline import (
     ENTRY,
     EXACT,
@@ -52,6 +51,7 @@ from controller.pipeline import (
     FROM_OVERLAY,
     KNOWN,
     L2,
+    MEASURED,
     NEIGHBOUR,
     NETWORK,
     NOBODY,
@@ -65,7 +65,6 @@ from controller.pipeline import (
     ROUTER,
     SNAT,
     SPECIAL,
-    TOO_LARGE,
     UPLINK,
     WHOSE,
     YIELDED,
@@ -119,18 +118,15 @@ def inward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     received = passing(net, row.qos_policy_id or "", INGRESS, of_gateway(outside(net, row.router_id).router))
     way, ways, own = outside(net, row.router_id), interfaces(net, row.router_id), speaks_as(net, row.router_id)
     least = min((w.mtu for w in ways), default=way.mtu)
-    # To be said before it is translated: the error would else be about a packet that its sender does not know.
-    sized = () if least >= way.mtu or not own else (
-        load(PEER_MAC.of[0:16], least), larger(least + ETHERNET, TOO_LARGE))
-    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == way.mac), *entering(way.router), load(OWNED, 0), *sized,
-               *whether_yielded(way.mac), goto(ENTRY))
+    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == way.mac), *entering(way.router), load(OWNED, 0),
+               *(sized(least, way) if own else ()), *whether_yielded(way.mac), goto(ENTRY))
     router = ROUTER == way.router
     if own:
         yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), *received, ct_clear(),
                    ct_undo(zone(way.router), RETURNED))
     else:
         yield flow(ENTRY, FALLBACK, match(router, IPV4), *received, goto(ROUTE))
-    yield flow(ENTRY, FALLBACK, match(router, IPV6), *received, goto(ROUTE))
+    yield flow(ENTRY, FALLBACK, match(router, IPV6), *received, load(MEASURED, 0), goto(ROUTE))
 
 
 @derives("router_gateway", at=its_exits)

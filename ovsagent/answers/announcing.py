@@ -23,7 +23,7 @@ log = logging.getLogger("announcing")
 
 WHEN = 0.0, 0.2, 1.0, 3.0   # seconds after it came
 EVERYBODY = address6("ff02::1")
-OVERRIDE = 0x20000000       # RFC 4861, 4.4: it takes the place of what was heard before
+OVERRIDE, ROUTER = 0x20000000, 0x80000000   # RFC 4861, 4.4: it takes the place of what was heard before; a router's
 
 WHOSE = {"floating": ("fixed", "address"), "forwarding": ("address",), "translator": ("",)}
 """Whose sessions end with an entry, by where it says the address: of a translator's zone all."""
@@ -102,12 +102,13 @@ def announcements(entry: dict[str, Any]) -> Iterator[bytes]:
     """Of each address: by ARP as a request and as a reply, since some heed only one of them (RFC 5227, 3); by ND."""
     own = mac(entry["mac"])
     word = mac(entry["word"]) if "word" in entry else bytes(6)
+    flags = OVERRIDE | (ROUTER if entry.get("router") else 0)   # who hears of a router that is none any more forgets its way
     # A word without an address of IPv4 to say it with is said with none, as probes are.
     wordless = not any(word) or any("." in text for text in entry["addresses"])
     for text in [*entry["addresses"], *([] if wordless else ["0.0.0.0"])]:
         if ":" in text:
             address = address6(text)
-            body = struct.pack(">BBHI16sBB6s", 136, 0, 0, OVERRIDE, address, 2, 1, own)
+            body = struct.pack(">BBHI16sBB6s", 136, 0, 0, flags, address, 2, 1, own)
             yield ethernet(multicast_mac(EVERYBODY), own, IPV6, ip6(address, EVERYBODY, ICMPV6, body, 2))
             continue
         address = address4(text)

@@ -205,10 +205,11 @@ class Routers:
         self.next_hops.want(hop, asker, call, now, named=hop in self._named)
 
     def _too_large(self, interface: Interface, call: Call) -> None:
-        if not may_be_cut(call.packet):
+        fits = len(call.packet) <= call.reason
+        if not fits and not may_be_cut(call.packet):
             self._say(Error.TOO_LARGE, interface, call, call.by, interface.mac, call.reason)
         elif self._may_speak(call):
-            for piece in pieces(call.packet, call.reason):  # which go the way of the whole, and fit
+            for piece in [call.packet] if fits else pieces(call.packet, call.reason):   # all of which go one way, and fit
                 self.answered["pieces"] += 1
                 self.device.send(ethernet(interface.mac, call.by, IPV4, piece), interface.network)
 

@@ -15,6 +15,9 @@ from unryu.resource import nouns
 load_features()
 
 GOLDEN = """
+table=classify, priority=150,arp,in_port=4,dl_vlan=7,dl_vlan_pcp=0,arp_tpa=10.0.0.1
+    actions=move:NXM_OF_VLAN_TCI[0..11]->NXM_NX_REG0[0..11],move:NXM_OF_VLAN_TCI[13..15]->NXM_NX_REG0[12..14],pop_vlan,
+        load:0x1->NXM_NX_REG0[15],goto_table:l2
 table=whose, priority=200,reg0=0x7/0x7fff,reg12=0,reg13=0,reg14=0xffff,reg15=0xa000001
     actions=load:0x1->NXM_NX_REG0[20],load:0xfa163e000101->OXM_OF_PKT_REG2[0..47],load:0x1->NXM_NX_REG0[25]
 table=whose, priority=200,reg0=0x9/0x7fff,reg12=0,reg13=0,reg14=0xffff,reg15=0xa010001
@@ -86,7 +89,7 @@ def test_what_a_router_puts_on_a_host() -> None:
 def test_what_one_more_costs(host: str) -> None:
     """On br-int of every host with a port of any of the router's networks, and nowhere else."""
     empty, joined = (len(flows(showing(state), host)) for state in ((*routed.GREEN, routed.router()), routed.JOINED))
-    interfaces = 5 + 5 + 7  # in l2, whose and route: IPv4, IPv4, and IPv6 with a link-local address
+    interfaces = 6 + 6 + 8  # in classify, l2, whose and route: IPv4, IPv4, and IPv6 with a link-local address
     assert joined - empty <= interfaces + 4, "beside them, a way to ask for the others' groups, and to the others' guests"
     assert len(flows(showing(routed.STATES["a router with routes"]), host)) - joined == 3, "a route is a flow"
     narrow = routed.STATES["green takes less than blue"]

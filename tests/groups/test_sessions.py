@@ -10,7 +10,8 @@ from scapy.packet import Packet as ScapyPacket
 
 from ovsagent.links import inside
 from tests.clouds import PATIENCE, eventually
-from tests.groups.world import TCP, UDP, Guest, Packet, World, echo_request
+from tests.groups.world import Guest, World
+from tests.probes import TCP, UDP, echo_request
 
 pytestmark = pytest.mark.system
 
@@ -78,7 +79,7 @@ def pair(world: World) -> tuple[World, Guest, Guest, list[str]]:
     """A client on h1 and a server on h2, of no groups yet, and the groups of their tenant, without rules."""
     for guest in world.guests[:4]:
         world.join(guest, [])
-    groups = world.tenants["demo"].groups
+    groups = world.tenants["demo"].words.groups
     for group in groups:
         world.say("demo", group, [])
     return world, world.guests[0], world.guests[1], groups
@@ -319,5 +320,5 @@ def test_what_conntrack_calls_invalid_is_dropped_and_counted(pair: tuple[World, 
     with inside(client.namespace):
         mouth = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)
     with mouth:
-        mouth.sendto(echo_request(Packet(4, 1, 0), b"nobody's"), (server.addresses[4], 0))
+        mouth.sendto(echo_request(0, b"nobody's"), (server.addresses[4], 0))
     assert eventually(lambda: counted() == before + 1)

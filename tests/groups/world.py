@@ -1,11 +1,11 @@
 """Three tenants with the same addresses, four guests each, on all hosts; and what they say to each other."""
 
 import random
-import struct
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.clouds import RunningCloud
+from tests.groups.rules import Words
 
 TENANTS = ("demo", "alt", "admin")
 
@@ -24,9 +24,7 @@ class Guest:
 class Tenant:
     network: Any
     """Of the SDK."""
-    groups: list[str]
-    office: str
-    """An address group."""
+    words: Words
 
 
 @dataclass
@@ -56,24 +54,3 @@ class World:
     def join(self, guest: Guest, groups: list[str]) -> None:
         guest.groups = groups
         self.tenants[guest.tenant].network.update_port(guest.port, security_group_ids=groups)
-
-
-@dataclass(frozen=True)
-class Packet:
-    version: int
-    protocol: int
-    port: int
-    """Of ICMP, the type."""
-
-
-Probe = tuple[str, str, Packet]
-"""From whom, to whom, what."""
-TCP, UDP = 6, 17
-
-
-def echo_request(packet: Packet, about: bytes) -> bytes:
-    header = struct.pack("!BBH", packet.port, 0, 0) + about[:2] + b"\0\1" + about
-    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
-    total = (total & 0xFFFF) + (total >> 16)
-    total = ~(total + (total >> 16)) & 0xFFFF
-    return header[:2] + struct.pack("!H", total) + header[4:]  # of ICMPv6 the kernel makes it
