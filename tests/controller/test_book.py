@@ -80,7 +80,7 @@ def test_the_whole_book_then_differences(agent: Agent) -> None:
     sent.change(6, Change(add=[said("p1", a=3), said("p3", a=4)], delete=[said("p2", a=2)]))
     within(60, lambda: sent.realised == 6)
     assert agent.data() == {"p1": {"a": 3}, "p3": {"a": 4}} and agent.book.revision == 6
-    assert json.loads(agent.path.read_text())["revision"] == 6, "on disk before it is confirmed"
+    assert Book(agent.path).revision == 6, "on disk before it is confirmed"
     sent.stop()
     sent.join(60)
     assert not sent.is_alive()
