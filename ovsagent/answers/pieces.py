@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ovsagent.answers.nat import ports
 
-MOST = 1024         # datagrams that are remembered
+MOST = 256          # datagrams that are remembered: 24 MB at worst, all of pieces that wait
 HELD = 64           # pieces of one that wait for the first
 SECONDS = 5.0       # for which a datagram is remembered: then its number may be another's
 
