@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 
 from unryu.errors import Conflict
 
@@ -45,6 +44,6 @@ def this_number(value: int, refusal: str, code: str) -> Callable[[Taken], str]:
     return choose
 
 
-def mac(of: str = "") -> str:
-    """A MAC of the range that OpenStack's guests have had since ever, fa:16:3e: a random one, or that of these words."""
-    return "fa:16:3e:" + (blake2b(of.encode(), digest_size=3).digest() if of else random.randbytes(3)).hex(":")
+def mac() -> str:
+    """A random MAC of the range that OpenStack's guests have had since ever: fa:16:3e."""
+    return "fa:16:3e:" + ":".join(f"{random.randrange(256):02x}" for _ in range(3))

@@ -8,7 +8,6 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import ROUTER_NUMBERS, free_number
-from controller.allocate import mac as new_mac
 from controller.qos import may_leave
 from controller.router_forms import (
     GATEWAY_SHOWN,
@@ -227,10 +226,8 @@ class Router(Resource, kind="router", service="network", quota=10):
         port = self._port_with_ipv6(tx, subnet.network_id) if subnet.ip_version == 6 else None
         if port:
             return tx.change(port, context.elevated(), fixed_ips=[*port.fixed_ips, fixed]), [subnet]
-        mac = new_mac(of=f"{subnet.id} {subnet.gateway_ip}")  # so guests who knew the gateway before know this one
-        taken = tx.where("port", network_id=subnet.network_id, mac_address=mac)
         port = tx.make("port", context.elevated(), project_id=self.project_id, network_id=subnet.network_id, fixed_ips=[fixed],
-                       mac_address=UNSET if taken else mac, device_id=self.id, device_owner=INTERFACE)
+                       device_id=self.id, device_owner=INTERFACE)
         tx.make("router_interface", context, project_id=self.project_id, router_id=self.id, port_id=port.id,
                 network_id=port.network_id)
         return port, [subnet]

@@ -75,21 +75,6 @@ def test_a_subnet_is_joined_by_its_gateways_address(api: Api, router: str) -> No
     assert join(api, router, subnet_id=blue)["port_id"] != port["id"]
 
 
-def test_who_knew_a_gateway_knows_the_next_one(api: Api) -> None:
-    """A neighbour's table is not emptied because a router is made anew."""
-    subnet_id = inside(api, "10.0.0.0/24")
-    macs = []
-    for _ in range(2):
-        router = api.make("router")["id"]
-        port = api("GET", f"/ports/{join(api, router, subnet_id=subnet_id)['port_id']}").json["port"]
-        macs.append(port["mac_address"])
-        put(api, router, "remove_router_interface", {"subnet_id": subnet_id})
-    assert macs[0] == macs[1]
-    api.make("port", network_id=port["network_id"], mac_address=macs[0])
-    port = api("GET", f"/ports/{join(api, router, subnet_id=subnet_id)['port_id']}").json["port"]
-    assert port["mac_address"] not in macs
-
-
 def test_a_subnet_is_joined_by_a_port(api: Api, router: str) -> None:
     blue = inside(api, "10.0.0.0/24")
     network = api("GET", f"/subnets/{blue}").json["subnet"]["network_id"]
