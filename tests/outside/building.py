@@ -173,8 +173,9 @@ class Site:
         ofport = self.cloud.vsctl(guest.host, "--bare", "--columns=ofport", "find", "Interface",
                                   f"external_ids:iface-id={guest.port}").strip()
         own, end = self.api.get_port(guest.port).mac_address, {4: "nw", 6: "ipv6"}[version]
-        kind = {TCP: "tcp", UDP: "udp"}.get(protocol, "icmp") + {4: "", 6: "6"}[version]
-        what = f"tp_dst={port}" if protocol in (TCP, UDP) else f"icmp{'v6' if version == 6 else ''}_type={port}"
+        name = {TCP: "tcp", UDP: "udp"}.get(protocol, "icmp")
+        kind = name + {4: "", 6: "6"}[version]
+        what = f"{name}_dst={port}" if protocol in (TCP, UDP) else f"icmp{'v6' if version == 6 else ''}_type={port}"
         return self.cloud.appctl(
             guest.host, "ofproto/trace", "br-int", f"in_port={ofport},{kind},dl_src={own},dl_dst={mac},{what},nw_ttl={hops},"
             f"{end}_src={guest.addresses[version]},{end}_dst={probe.address}", "--ct-next", "trk,new", "--ct-next", "trk,new")
