@@ -21,6 +21,7 @@ SILENCE = int(os.environ.get("UNRYU_SILENCE", "3"))
 """Seconds for which who had an address is listened to; in more than 10 an old gateway would have announced itself once more."""
 TOO_LARGE = 1400
 """Bytes of a datagram; the first that is larger may teach only the way's MTU."""
+ARP, ANSWER = b"\x08\x06", b"\x00\x02"
 
 
 @dataclass
@@ -264,5 +265,5 @@ class Wire:
                 frame, (_, _, kind, *_) = line.recvfrom(2000)
             except TimeoutError:
                 continue
-            if kind == socket.PACKET_OUTGOING and frame[12:14] == b"\x08\x06" and frame[28:32] == self.address:
+            if kind == socket.PACKET_OUTGOING and (frame[12:14], frame[20:22], frame[28:32]) == (ARP, ANSWER, self.address):
                 self.heard[host].append(time.monotonic())
