@@ -105,6 +105,11 @@ class NextHops:
         elif known := self.warm.get(hop):
             known.due = now + AGAIN
 
+    def keep(self, askers: set[tuple[int, bytes]]) -> None:
+        """Of what is warm only what these ask for, by network and MAC: to ask in the name of who has gone, or is on another host
+        now, would tell neighbours that he is here."""
+        self.warm = {hop: known for hop, known in self.warm.items() if (hop.network, known.asker.mac) in askers}
+
     def tick(self, now: float) -> None:
         for hop, wait in list(self.waiting.items()):
             self._ask(hop, wait, now)

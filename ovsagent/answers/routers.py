@@ -97,6 +97,7 @@ class Routers:
                     self.refused += 1   # as far as the kernel lets us see them
             if (muted := self.toll.filter()) != deaf:
                 self.device.ignore(deaf := muted)
+            self._read()
             self.next_hops.tick(time.monotonic())
 
     def heard(self, frame: bytes, number: int, now: float) -> None:
@@ -130,16 +131,21 @@ class Routers:
             return
         self._changes = self.book.changes
         self._interfaces, self._translations, self._named = {}, nat.Translations(), set()
+        here = set()    # who is announced from this host, or is this host itself
         for (kind, _, _), entry in self.book.answers.items():
             try:
                 if kind == "router":
                     interface = Interface(entry)
                     self._interfaces[interface.network, interface.mac] = interface
                     self._named |= {Hop(interface.network, each) for each in interface.next_hops}
+                    here.add((interface.network, interface.asker))
+                elif kind == "announce":
+                    here.add((int(entry["network"]), mac(entry["mac"])))
                 elif kind in ("floating", "forwarding"):
                     self._translations.add(nat.Floating.of(entry))
             except MISWRITTEN as error:
                 log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+        self.next_hops.keep(here)
 
     def _translate(self, packet: bytes, number: int) -> None:
         """An error to or from a floating IP goes through its router once more, under addresses that nobody translates."""

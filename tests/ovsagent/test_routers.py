@@ -205,6 +205,22 @@ def test_a_packet_waits_for_its_next_hop_and_is_sent_on(door: tuple[routers.Rout
     assert not desk.next_hops.warm
 
 
+def test_nobody_asks_in_the_name_of_who_has_gone(door: tuple[routers.Routers, Said]) -> None:
+    """A gateway that has moved, or was made anew with another MAC: its neighbours would believe that it is still here."""
+    desk, said = door
+    desk.book.amend({"since": 1, "revision": 2, "answers": [["announce", "1", "", {**ENTRIES[1], "addresses": []}]]})
+    hop = framed(mac(OUTSIDE), mac("0a:00:00:00:00:01"), 0x0806, struct.pack(
+        ">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 2, mac("0a:00:00:00:00:01"), address4("203.0.113.1"), mac(OUTSIDE), FOUR[0]))
+    desk.heard(waiting(ASKED4, "cb:00:71:01"), 9, 0.0)
+    desk.heard(hop, 9, 0.1)
+    desk.next_hops.tick(26.0)
+    assert len(said) == 3, "asked, sent on, asked again"
+    desk.book.amend({"since": 2, "revision": 3, "answers": [["announce", "1", "", None]]})
+    desk._read()
+    desk.next_hops.tick(60.0)
+    assert len(said) == 3 and not desk.next_hops.warm
+
+
 def test_neighbour_discovery_of_a_next_hop(door: tuple[routers.Routers, Said]) -> None:
     """A MAC holds the end of the address only: what it is of is the destination, or a next hop that the book names."""
     desk, said = door
