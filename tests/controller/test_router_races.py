@@ -51,9 +51,11 @@ def write(site: Site, seed: int, statuses: Counter[int]) -> None:
         assert answer.status_code < 500, answer.text
         return answer.json if answer.status_code in (200, 201) else {}
 
+    first = {"floating_network_id": chance.choice(site.out)}    # there is something to fight for
+    site.floating.append(call("POST", "/floatingips", {"floatingip": first})["floatingip"]["id"])
     for _ in range(CALLS // WRITERS):
         router, out = f"/routers/{chance.choice(site.routers)}", chance.choice(site.out)
-        floating = chance.choice(site.floating) if site.floating else "none"
+        floating = chance.choice(site.floating)
         port = chance.choice([*site.ports, None])
         what = chance.randrange(9)
         if what == 0:

@@ -136,15 +136,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
 def dial(ofport: int, version: int = 4) -> socket.socket:
     deadline = time.monotonic() + 60
     with inside(f"{NAMESPACE}-guests"):
-        line = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6)
-        line.settimeout(60)
         where = (f"248.7.{ofport >> 8 | 0x80}.{ofport & 255}", PORT) if version == 4 else (
             f"fe80::a9fe:0:0:{ofport:x}", PORT, 0, socket.if_nametoindex("guests"))
         while True:
+            line = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6)
+            line.settimeout(60)
             try:
                 line.connect(where)
                 return line
-            except ConnectionRefusedError:      # it has not opened yet
+            except ConnectionRefusedError:      # it has not opened yet; and a socket that was refused is good for nothing more
+                line.close()
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
 
