@@ -119,7 +119,7 @@ class Leases(threading.Thread):
     def run(self) -> None:
         while not self.stopping.wait(0.3):
             done = self.cloud.run("ip", "netns", "exec", f"{Cloud(self.cloud.state).name}-{self.guest}",
-                                  "udhcpc", "-i", "eth0", "-fqn", "-t2", "-T1", "-s", "/bin/true", check=False)
+                                  "udhcpc", "-i", "eth0", "-fqn", "-t2", "-T5", "-s", "/bin/true", check=False)
             self.answered += done.returncode == 0
             self.unanswered += done.returncode != 0
 

@@ -2,7 +2,7 @@
 
     python -m tests.drill.sessions serve 0.0.0.0        python -m tests.drill.sessions use ADDRESS
 
-The user says on SIGTERM, as JSON, what it has seen.
+Each says when it has begun; the user on SIGTERM, as JSON, what it has seen.
 """
 
 import json
@@ -23,6 +23,7 @@ _SENT_AGAIN = struct.Struct("100xI112xI")
 
 def serve(address: str) -> None:
     with socket.create_server((address, PORT), backlog=64) as listener:
+        print("begun", flush=True)
         while True:
             line, _ = listener.accept()
             threading.Thread(target=_echo, args=(line,), daemon=True).start()
@@ -54,6 +55,7 @@ def use(address: str) -> None:
 
     connecting = threading.Thread(target=connect)
     connecting.start()
+    print("begun", flush=True)
     last = time.monotonic()
     while not ended.wait(EVERY):
         stream.sendall(PIECE)

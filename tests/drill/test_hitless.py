@@ -58,9 +58,13 @@ def unfelt(one: lab.Guest, other: lab.Guest, folder: Path) -> Iterator[None]:
         command = ["ip", "netns", "exec", guest.namespace, str(BIN / "python"), "-m", "tests.drill.sessions", *words]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
 
+    def begun(program: subprocess.Popen[str]) -> bool:
+        return program.stdout is not None and program.stdout.readline() == "begun\n"
+
     server = program(other, "serve", "0.0.0.0")
-    time.sleep(0.3)
+    assert begun(server)
     ping, user = Pinging(one, other, address, folder / "pings"), program(one, "use", address)
+    assert begun(user)
     time.sleep(0.5)
     try:
         yield

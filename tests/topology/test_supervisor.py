@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clouds import PATIENCE, eventually
 from topology import supervisor as module
 from topology.cloud import Cloud
 from topology.processes import Process, end, find
@@ -66,7 +67,7 @@ def test_pauses_grow_and_are_forgotten_by_who_lived_long(cloud: Cloud) -> None:
         watched.converge(now)
         watch = watched.watches["sleeper"]
         watch.since = now
-        select.select([watch.pidfd], [], [], 5)
+        select.select([watch.pidfd], [], [], PATIENCE)
         watched.ended("sleeper", now)
         pauses.append(watched.watches["sleeper"].not_before - now)
         now = watched.watches["sleeper"].not_before
@@ -103,9 +104,7 @@ def test_a_successor_adopts_and_watches(cloud: Cloud) -> None:
 def test_a_child_left_alone_is_kept_only_when_it_is_the_worker_of_a_monitor(cloud: Cloud, monitored: bool) -> None:
     watched = supervise(cloud, process(cloud, MONITOR, monitored=monitored))
     watched.converge(time.monotonic())
-    deadline = time.monotonic() + 5
-    while len(pids(cloud)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert eventually(lambda: len(pids(cloud)) == 2)
     leader = next(one.pid for one in find(cloud) if one.leader)
     (worker,) = set(pids(cloud)) - {leader}
     kill(leader)
