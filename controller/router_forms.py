@@ -7,7 +7,7 @@ from typing import NotRequired
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from controller.ipam import address, cidr
+from controller.ipam import FixedIP, address, cidr, fixed_ips
 from unryu.errors import BadRequest
 
 MOST_ROUTES = 30
@@ -21,11 +21,6 @@ class Route(TypedDict):
 @with_config(ConfigDict(extra="forbid"))
 class Routes(TypedDict):
     routes: list[Route]
-
-
-class FixedIP(TypedDict):
-    subnet_id: NotRequired[str]
-    ip_address: NotRequired[str]
 
 
 class GatewayInfo(TypedDict):
@@ -63,9 +58,8 @@ def routes(values: list[Route]) -> list[Route]:
 def gateway_info(value: GatewayInfo | None) -> GatewayInfo | None:
     if value and "network_id" not in value:
         raise ValueError("it needs a network_id")
-    for fixed in value.get("external_fixed_ips", ()) if value else ():
-        if "ip_address" in fixed:
-            fixed["ip_address"] = str(address(fixed["ip_address"]))
+    if value:
+        fixed_ips(value.get("external_fixed_ips", []))
     return value or None
 
 

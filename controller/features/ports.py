@@ -12,7 +12,7 @@ from controller.allocate import mac as new_mac
 from controller.derive import Here, Net, derives, own_host
 from controller.dhcp_options import encoded
 from controller.flow import ETH_DST, ETH_SRC, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
-from controller.ipam import address, eui64, free_address, this_address
+from controller.ipam import FixedIP, eui64, fixed_ips, free_address, this_address
 from controller.pipeline import CLASSIFY, EXACT, FROM_PORT, L2, LOCAL, MARKS, NETWORK, POLICY, SPOOF
 from controller.policy import policy_of, towards
 from controller.qos import EGRESS, marking, may_leave, of_port, passing, ruling
@@ -30,11 +30,6 @@ MOST_PAIRS = 10  # as in Neutron
 TRIES = 4  # random MACs tried before giving up: a network would have to hold millions
 
 
-class FixedIP(TypedDict):
-    subnet_id: NotRequired[str]
-    ip_address: NotRequired[str]
-
-
 def mac_address(value: str) -> str:
     value = value.lower().replace("-", ":")
     if not MAC.fullmatch(value):
@@ -42,17 +37,6 @@ def mac_address(value: str) -> str:
     if int(value[:2], 16) & 1 or value == "00:00:00:00:00:00":
         raise ValueError(f"{value} is no address of a single interface")
     return value
-
-
-def fixed_ips(values: list[FixedIP]) -> list[FixedIP]:
-    if len(values) > 64:
-        raise ValueError(f"{len(values)} are more than 64")
-    for value in values:
-        if not value:
-            raise ValueError("each needs a subnet_id or an ip_address")
-        if "ip_address" in value:
-            value["ip_address"] = str(address(value["ip_address"]))
-    return values
 
 
 class DhcpOption(TypedDict):

@@ -8,11 +8,11 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import ROUTER_NUMBERS, free_number
+from controller.ipam import FixedIP
 from controller.qos import may_leave
 from controller.router_forms import (
     GATEWAY_SHOWN,
     JOINED,
-    FixedIP,
     GatewayInfo,
     Joined,
     Route,
@@ -311,7 +311,7 @@ class Router(Resource, kind="router", service="network", quota=10):
         ids = [floating.id for floating in tx.where("floatingip", router_id=self.id)]
         served += [(f.internal_port_id, f.internal_ip_address) for f in tx.where("port_forwarding", floatingip_id=ids)]
         ports = {p.id: p for p in tx.where("port", id=[id for id, _ in served if id])}
-        if any(id and ip_address(ip) in here and ports[id].network_id == subnet.network_id for id, ip in served):
+        if any(id in ports and ip_address(ip) in here and ports[id].network_id == subnet.network_id for id, ip in served):
             raise Conflict(f"Router interface for subnet {subnet.id} on router {self.id} cannot be deleted, as it is required by "
                            f"one or more floating IPs.", "RouterInterfaceInUseByFloatingIP")
         if any(ip_address(route["nexthop"]) in here for route in self.routes):

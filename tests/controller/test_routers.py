@@ -157,6 +157,8 @@ def test_what_a_way_out_cannot_be(api: Api, router: str, internet: str) -> None:
     refused(400, "same as the gateway IP", {"network_id": internet, "external_fixed_ips": [{"ip_address": "203.0.113.1"}]})
     refused(400, "not a valid IP for any", {"network_id": internet, "external_fixed_ips": [{"ip_address": "10.0.0.9"}]})
     refused(400, "colour", {"network_id": internet, "colour": "blue"})
+    for token in (ADMIN, DEMO):
+        refused(400, "each needs a subnet_id or an ip_address", {"network_id": internet, "external_fixed_ips": [{}]}, token)
     refused(403, "enable_snat", {"network_id": internet, "enable_snat": False}, DEMO)
     refused(403, "external_fixed_ips", {"network_id": internet, "external_fixed_ips": [{"ip_address": "203.0.113.9"}]}, DEMO)
     join(api, router, subnet_id=inside(api, "203.0.113.128/25"))
