@@ -13,7 +13,6 @@ from ipaddress import (
     ip_network,
     summarize_address_range,
 )
-from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -28,13 +27,6 @@ FIRST, MOST = 8, 256  # candidates asked about at a time: few are nearly always 
 class Pool(TypedDict):
     start: str
     end: str
-
-
-class FixedIP(TypedDict):
-    """An address of a port; asked for, any of a subnet, or this one of whichever."""
-
-    subnet_id: NotRequired[str]
-    ip_address: NotRequired[str]
 
 
 def ip_version(value: int) -> int:
@@ -52,17 +44,6 @@ def address(value: str | None) -> str | None:
         return str(ip_address(value))
     except ValueError:
         raise ValueError(f"{value!r} is not an IP address") from None
-
-
-def fixed_ips(values: list[FixedIP]) -> list[FixedIP]:
-    if len(values) > 64:
-        raise ValueError(f"{len(values)} are more than 64")
-    for value in values:
-        if not value:
-            raise ValueError("each needs a subnet_id or an ip_address")
-        if "ip_address" in value:
-            value["ip_address"] = str(address(value["ip_address"]))
-    return values
 
 
 def cidr(value: str) -> str:

@@ -7,7 +7,8 @@ from typing import NotRequired
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from controller.ipam import FixedIP, address, cidr, fixed_ips
+from controller.ipam import address, cidr
+from controller.port_forms import FixedIP, fixed_ips
 from unryu.errors import BadRequest
 
 MOST_ROUTES = 30

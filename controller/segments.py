@@ -35,6 +35,7 @@ TYPES = {
 }
 TUNNELS = tuple(name for name, of in TYPES.items() if of.overhead)
 LARGEST_MTU = 65535
+LEAST_MTU = 1280  # of a network with IPv6 (RFC 8200)
 UNDERLAY_MTU = 1500  # of a plain Ethernet: what a network's own is reckoned from where nobody says one
 
 

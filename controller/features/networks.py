@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import NETWORK_NUMBERS, free_number
 from controller.qos import may_leave
-from controller.segments import LARGEST_MTU, TYPES, mtu, segment
+from controller.segments import LARGEST_MTU, LEAST_MTU, TYPES, mtu, segment
 from controller.zones import ZONE, zone_hints
 from unryu.errors import BadRequest, Conflict
 from unryu.resource import UNSET, Resource, field, one_of, says
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from unryu.auth import Context
     from unryu.db import Tx
 
-
-LEAST_MTU = 1280  # of a network with IPv6 (RFC 8200)
 GIVEN_OUT = "network:router_gateway", "network:floatingip"
 """Whose ports hold a network to being external, by their device_owner."""
 

@@ -1,20 +1,26 @@
 """Ports: a guest's way in; its MAC and fixed IPs, the host it is bound to, and the flows of its own two ends."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any, NotRequired, Self
-
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import mac as new_mac
 from controller.derive import Here, Net, derives, own_host
-from controller.dhcp_options import encoded
 from controller.flow import ETH_DST, ETH_SRC, IN_PORT, VLAN_TCI, Flow, flow, goto, load, match
-from controller.ipam import FixedIP, eui64, fixed_ips, free_address, this_address
+from controller.ipam import eui64, free_address, this_address
 from controller.pipeline import CLASSIFY, EXACT, FROM_PORT, L2, LOCAL, MARKS, NETWORK, POLICY, SPOOF
 from controller.policy import policy_of, towards
+from controller.port_forms import (
+    DhcpOption,
+    FixedIP,
+    Pair,
+    allowed_address_pairs,
+    each_once,
+    extra_dhcp_opts,
+    fixed_ips,
+    mac_address,
+)
 from controller.qos import EGRESS, marking, may_leave, of_port, passing, ruling
 from controller.segments import wired
 from unryu.errors import BadRequest, Conflict, Forbidden
@@ -25,65 +31,7 @@ if TYPE_CHECKING:
     from unryu.auth import Context
     from unryu.db import Tx
 
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-MOST_PAIRS = 10  # as in Neutron
 TRIES = 4  # random MACs tried before giving up: a network would have to hold millions
-
-
-def mac_address(value: str) -> str:
-    value = value.lower().replace("-", ":")
-    if not MAC.fullmatch(value):
-        raise ValueError(f"{value!r} is not a MAC address")
-    if int(value[:2], 16) & 1 or value == "00:00:00:00:00:00":
-        raise ValueError(f"{value} is no address of a single interface")
-    return value
-
-
-class DhcpOption(TypedDict):
-    opt_name: str
-    opt_value: str | None
-    ip_version: NotRequired[int | str]
-
-
-def extra_dhcp_opts(values: list[DhcpOption]) -> list[DhcpOption]:
-    """What a guest is told beside what its subnet says. A value of null takes one back."""
-    if len(values) > 64:
-        raise ValueError(f"{len(values)} are more than 64")
-    for value in values:
-        version = value["ip_version"] = {"4": 4, "6": 6}.get(str(value.get("ip_version", 4)), 0)
-        if not version:
-            raise ValueError("an ip_version is 4 or 6")
-        if value["opt_value"] is not None:
-            encoded(version, value["opt_name"], value["opt_value"])
-    return values
-
-
-class Pair(TypedDict):
-    ip_address: str
-    mac_address: NotRequired[str]
-
-
-def allowed_address_pairs(values: list[Pair]) -> list[Pair]:
-    """Addresses, or whole prefixes, that it may hold beside its own. Where no MAC is named, the port's is meant."""
-    if len(values) > MOST_PAIRS:
-        raise ValueError(f"{len(values)} are more than {MOST_PAIRS}")
-    for value in values:
-        value["ip_address"] = address_or_prefix(value["ip_address"])
-        if "mac_address" in value:
-            value["mac_address"] = mac_address(value["mac_address"])
-    return values
-
-
-def address_or_prefix(value: str) -> str:
-    try:
-        network = ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError(f"{value!r} is not an IP address or a CIDR, such as 10.0.0.0/24") from None
-    return str(network) if "/" in value else str(network.network_address)
-
-
-def each_once(values: list[str]) -> list[str]:
-    return sorted(set(values))
 
 
 class Port(Resource, kind="port", service="network", quota=500, unique_together=(("network_id", "mac_address"),)):

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
 from controller.allocate import ROUTER_NUMBERS, free_number
-from controller.ipam import FixedIP
+from controller.port_forms import FixedIP
 from controller.qos import may_leave
 from controller.router_forms import (
     GATEWAY_SHOWN,

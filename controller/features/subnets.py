@@ -19,6 +19,7 @@ from controller.ipam import (
     this_address,
     without,
 )
+from controller.segments import LEAST_MTU
 from unryu.errors import BadRequest, Conflict
 from unryu.resource import UNSET, Resource, between, field, one_of
 from unryu.scope import seen
@@ -36,7 +37,6 @@ class HostRoute(TypedDict):
 MODES = ("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
 SELF_MADE = ("slaac", "dhcpv6-stateless")
 """The modes in which a guest makes its address from its MAC (EUI-64)."""
-LEAST_MTU = 1280  # of a network with IPv6 (RFC 8200)
 OWNERS = ("network:", "neutron:", "compute:", "baremetal:", "manila:")
 """What a port's device_owner, and so a service type, begins with."""
 
