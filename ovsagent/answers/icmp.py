@@ -8,6 +8,8 @@ from ovsagent.answers.packet import ICMP, ICMPV6, checksum, ip4, ip6
 ABOUT4, ABOUT6 = 576 - 28, 1280 - 48    # bytes of the packet that an error brings along
 ERRORS4 = (3, 4, 5, 11, 12)             # of ICMP; those of ICMPv6 are the types below 128
 FRAGMENT = 44
+EXTENSIONS = 0, 43, FRAGMENT, 60        # of IPv6: each says what follows it, and how long it is
+REDIRECT = 137
 NO_SINGLE_HOST = 224                    # the first byte of multicast, reserved and broadcast addresses, all above it
 
 
@@ -42,27 +44,34 @@ def whole(packet: bytes) -> bytes | None:
 
 
 def error(what: Error, packet: bytes, source: bytes, mtu: int = 0) -> bytes | None:
-    """To who sent the packet, as IP; None about what nobody may be told of: errors, later pieces, what no single host sent
-    or was sent."""
+    """To who sent the packet, as IP; None about what nobody may be told of: errors, messages of ICMP that we do not know
+    (RFC 1122, 3.2.2; RFC 4443, 2.4), later pieces, what no single host sent or was sent."""
     if packet[0] >> 4 == 4:
         header = (packet[0] & 15) * 4
         later = struct.unpack_from(">H", packet, 6)[0] & 0x1FFF
-        refused = later or packet[9] == ICMP and packet[header] in ERRORS4 or not _single4(sender(packet))
-        if refused or recipient(packet)[0] >= NO_SINGLE_HOST:
+        if later or packet[9] == ICMP and (what is Error.NO_PORT or packet[header] in ERRORS4):
+            return None
+        if not _single4(sender(packet)) or recipient(packet)[0] >= NO_SINGLE_HOST:
             return None
         body = struct.pack(">BBHHH", *what.value[0], 0, 0, mtu) + packet[:ABOUT4]
         return ip4(source, sender(packet), ICMP, body[:2] + checksum(body) + body[4:])
-    protocol, at = packet[6], 40
-    if protocol == FRAGMENT:
-        if struct.unpack_from(">H", packet, 42)[0] & 0xFFF8:
-            return None
-        protocol, at = packet[40], 48
-    if protocol == ICMPV6 and (len(packet) <= at or packet[at] < 128):
+    carried = _carried(packet)
+    if carried is None or carried[0] == ICMPV6 and (what is Error.NO_PORT or not 127 < carried[1] != REDIRECT):
         return None
     multicast = recipient(packet)[0] == 0xFF and what is not Error.TOO_LARGE    # RFC 4443, 2.4 (e.3)
     if multicast or sender(packet)[0] == 0xFF or sender(packet) == bytes(16):
         return None
     return ip6(source, sender(packet), ICMPV6, struct.pack(">BBHI", *what.value[1], 0, mtu) + packet[:ABOUT6], 2)
+
+
+def _carried(packet: bytes) -> tuple[int, int] | None:
+    """Behind all extensions of an IPv6 packet: the protocol, and its first byte (0 if it is not there). None of a later piece."""
+    protocol, at = packet[6], 40
+    while protocol in EXTENSIONS and len(packet) >= at + 8:
+        if protocol == FRAGMENT and struct.unpack_from(">H", packet, at + 2)[0] & 0xFFF8:
+            return None
+        protocol, at = packet[at], at + 8 + (0 if protocol == FRAGMENT else 8 * packet[at + 1])
+    return protocol, next(iter(packet[at:at + 1]), 0)
 
 
 def _single4(address: bytes) -> bool:
@@ -99,7 +108,7 @@ def echo(packet: bytes) -> bytes | None:
     flags = struct.unpack_from(">H", packet, 6 if four else 42)[0]
     offset, more = (flags & 0x1FFF, flags & 0x2000) if four else (flags >> 3, flags & 1)
     request, reply = (8, 0) if four else (128, 129)
-    if not asked or not (offset or more) or not offset and packet[at] != request:
+    if not asked or not (offset or more) or not offset and packet[at:at + 1] != bytes([request]):
         return None
     body = packet[at:] if offset else bytes([reply]) + packet[at + 1:at + 2] + _less(packet[at + 2:at + 4], reply - request << 8
                                                                                     ) + packet[at + 4:]

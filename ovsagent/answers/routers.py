@@ -173,7 +173,7 @@ class Routers:
         said, ready = self._pieces.together(number, call.packet, now) if found else ((0, 0), [])
         one = nat.meant(found, call.packet[9], said[inward], inward)
         for piece in ready:
-            if one is None:
+            if one is None or not one.protocol:      # its own by now: book and flows change one after the other
                 if not inward:
                     self.device.send(ethernet(found[0].outward, NOBODY, IPV4, piece), number)
             elif refusal := inward and self._refusal(piece, one.mtu):
