@@ -26,6 +26,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,15 @@ class Vswitchd(threading.Thread):
 
     def run(self) -> None:
         while True:
-            for control in self._lines():
-                self._hold(control)
+            with suppress(Lost):
+                for control in self._lines():
+                    control.settimeout(None)    # by this line we wait for its end
+                    self._hold(control)
             time.sleep(PAUSE)
 
     def empty(self, zone: int) -> None:
         """End the sessions that this conntrack zone remembers. Where no daemon runs, nobody remembers any."""
         for control in self._lines():
-            control.settimeout(PATIENCE)
             try:
                 if error := _asked(control, "dpctl/flush-conntrack", f"zone={zone}")["error"]:
                     log.warning("old sessions may live on under a new port", extra={"ofport": zone, "reason": error})
@@ -85,37 +87,39 @@ class Vswitchd(threading.Thread):
                 continue        # it died meanwhile, and its memory with it
 
     def forget(self, zone: int, address: str = "") -> None:
-        """The sessions of an address there. Open vSwitch 3.1 passes some over as it looks for them: so until none is left."""
-        if not address:
-            self.empty(zone)
-            return
-        for control in self._lines():
-            control.settimeout(PATIENCE)
-            try:
-                for _ in range(TRIES):
+        """The sessions of an address there, or all. Open vSwitch 3.1 passes some over as it looks for them: so until none is
+        left, or twice where so many are that it would forward nothing while it says which."""
+        try:
+            if not address:
+                self.empty(zone)
+            for control in self._lines() if address else ():
+                few = 0 < _count(control, zone) <= MANY
+                for _ in range(TRIES if few else 2):
                     for field in ("ct_nw_src", "ct_nw_dst"):
                         _asked(control, "dpctl/flush-conntrack", f"zone={zone}", f"{field}={address}")
-                    if f"={address}," not in str(_asked(control, "dpctl/dump-conntrack", f"zone={zone}")["result"]):
+                    if few and f"={address}," not in str(_asked(control, "dpctl/dump-conntrack", f"zone={zone}")["result"]):
                         break
-            except OSError:
-                log.warning("old sessions may live on", extra={"zone": zone, "address": address})
+        except (OSError, Lost) as error:
+            log.warning("old sessions may live on", extra={"zone": zone, "address": address, "reason": error})
 
-    def sessions(self, zone: int) -> Iterator[str]:
-        """What conntrack remembers there, a line each. While vswitchd says it, it forwards nothing: so not of who has many."""
-        for control in self._lines():
-            control.settimeout(PATIENCE)
-            try:
-                count = COUNT.search(str(_asked(control, "dpctl/ct-get-limits", f"zone={zone}")["result"]))
-                if count and 0 < int(count[1]) <= MANY:
-                    yield from str(_asked(control, "dpctl/dump-conntrack", f"zone={zone}")["result"]).splitlines()
-            except OSError:
-                continue
+    def sessions(self, zone: int) -> list[str]:
+        """What conntrack remembers there, a line each. While vswitchd says it, it forwards nothing: so not of who has many. (All
+        at once: who asks of many zones and takes a line of each in turn would hold as many connections.)"""
+        found: list[str] = []
+        with suppress(OSError, Lost):
+            for control in self._lines():
+                if 0 < _count(control, zone) <= MANY:
+                    found += str(_asked(control, "dpctl/dump-conntrack", f"zone={zone}")["result"]).splitlines()
+        return found
 
     def _lines(self) -> Iterator[socket.socket]:
         for path in self.folder.glob("*vswitchd*.ctl"):
             with socket.socket(socket.AF_UNIX) as control:
+                control.settimeout(PATIENCE)
                 try:
                     control.connect(str(path))
+                except BlockingIOError:
+                    raise Lost("vswitchd stands still: it takes no more questions") from None
                 except OSError:
                     continue    # of a daemon that is gone
                 yield control
@@ -152,14 +156,22 @@ class Vswitchd(threading.Thread):
             time.sleep(PAUSE)
 
 
+def _count(control: socket.socket, zone: int) -> int:
+    """Of sessions in a zone that has a limit; 0, too, where nobody counts."""
+    found = COUNT.search(str(_asked(control, "dpctl/ct-get-limits", f"zone={zone}")["result"]))
+    return int(found[1]) if found else 0
+
+
 def _asked(control: socket.socket, method: str, *params: str) -> dict[str, Any]:
     control.sendall(json.dumps({"method": method, "params": params, "id": 0}).encode())
     said = b""
     while True:
-        part = control.recv(4096)
+        part = control.recv(1 << 18)
         if not part:
             raise ConnectionError("vswitchd is gone")
         said += part
+        if not part.endswith(b"}"):     # a long answer would be parsed again with every piece of it
+            continue
         try:
             answer: dict[str, Any] = json.loads(said)
             return answer

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ovsagent.vswitchd import GUESTS, LEAST, MOST, PIECES, SHARE, SMALLEST, Vswitchd, shares
+from ovsagent import vswitchd
+from ovsagent.ovsdb import Lost
+from ovsagent.vswitchd import GUESTS, LEAST, MANY, MOST, PIECES, SHARE, SMALLEST, Vswitchd, shares
 from tests.ovs import run
 from tests.ovsagent.conftest import Host, until
 from tests.ovsagent.test_agent import two_guests
@@ -25,15 +27,17 @@ class Daemon(threading.Thread):
         self.door.bind(str(path))
         self.door.listen()
         self.ending = False
+        self.says: dict[str, str] = {}
 
     def run(self) -> None:
         while True:
             line, _ = self.door.accept()
             with line:
-                while not self.ending:
-                    asked = json.loads(line.recv(4096))
+                while not self.ending and (said := line.recv(4096)):
+                    asked = json.loads(said)
                     self.heard.append(asked["method"])
-                    line.sendall(json.dumps({"id": 0, "error": None, "result": f"{self.changes}\n"}).encode())
+                    result = self.says.get(asked["method"], f"{self.changes}\n")
+                    line.sendall(json.dumps({"id": 0, "error": None, "result": result}).encode())
             self.ending = False
 
 
@@ -60,6 +64,38 @@ def test_old_verdicts_are_forgotten_after_flows_changed_and_only_then(tmp_path: 
     daemon.heard.clear()
     daemon.ending = True
     until(lambda: agent.told == 2, "another daemon is told anew")
+
+
+def test_who_has_many_sessions_is_not_asked_which(tmp_path: Path) -> None:
+    """A switch forwards nothing while it says so: 1.3 s for 100,000, and all at the cost of others."""
+    daemon = Daemon(tmp_path / "ovs-vswitchd.1.ctl")
+    daemon.says = {"dpctl/ct-get-limits": f"default limit=0\nzone=40000,limit=9999,count={MANY}\n",
+                   "dpctl/dump-conntrack": "tcp,orig=(src=10.0.0.5,dst=203.0.113.9)\n" * MANY}
+    daemon.start()
+    agent = Vswitchd(tmp_path)
+    assert len(agent.sessions(40000)) == MANY
+    agent.forget(40000, "10.0.0.6")
+    assert daemon.heard[2:] == ["dpctl/ct-get-limits", *["dpctl/flush-conntrack"] * 2, "dpctl/dump-conntrack"]
+    daemon.heard.clear()
+    daemon.says["dpctl/ct-get-limits"] = f"default limit=0\nzone=40000,limit=9999,count={MANY + 1}\n"
+    assert not agent.sessions(40000)
+    agent.forget(40000, "10.0.0.6")
+    assert daemon.heard == [*["dpctl/ct-get-limits"] * 2, *["dpctl/flush-conntrack"] * 4]
+
+
+def test_a_switch_that_stands_still_keeps_nobody_waiting_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor ends the thread that wanted sessions to be forgotten, which announces addresses, too."""
+    monkeypatch.setattr(vswitchd, "PATIENCE", 0.01)
+    with socket.socket(socket.AF_UNIX) as frozen:
+        frozen.bind(str(tmp_path / "ovs-vswitchd.1.ctl"))
+        frozen.listen(1)
+        agent = Vswitchd(tmp_path)
+        for _ in range(5):  # as many as may wait to be welcomed, and more
+            agent.forget(40000)
+            agent.forget(40000, "10.0.0.5")
+            assert not agent.sessions(100)
+            with pytest.raises(Lost):
+                agent.empty(100)
 
 
 @pytest.mark.system
