@@ -25,6 +25,7 @@ MEASURED = Reg("measured", 0, 24, 1)  # against the MTU of the next network
 OF_ROUTER = Reg("of_router", 0, 25, 1)  # is the address, so an advertisement has to say so
 YIELDED = Reg("yielded", 0, 26, 1)  # to another host: the gateway that the packet is at
 CUT = Reg("cut", 0, 27, 1)  # so that it fits: it comes from the agent
+RENAMED = Reg("renamed", 0, 28, 1)  # from the floating IP that it was sent to
 OUT_PORT = Reg("out_port", 1, 0, 16)
 CHUNK = Reg("chunk", 1, 16, 11)
 POLICY = Reg("policy", 2, 0, 64)
@@ -112,8 +113,8 @@ TABLES = (CLASSIFY, MARKS, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, 
           SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, LIMIT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
-             OF_ROUTER, YIELDED, CUT, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON, GENERATION,
-             CLAIMED_MAC, ADDRESS)
+             OF_ROUTER, YIELDED, CUT, RENAMED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON,
+             GENERATION, CLAIMED_MAC, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"
@@ -128,6 +129,7 @@ NOBODY = "02:00:00:00:00:01"  # who sends what the agent itself says to a router
 # routers their numbers and this.
 NOBODYS_ZONE = 1
 ROUTERS_ZONES = 0x8000
+AS_ITSELF = 1  # ct_mark in a port's zone: it was called by its own address, and answers by that
 
 # Meters of br-int (a switch takes 2^18 of them, whatever their numbers): 256 for each ofport, from PORTS_METERS on, and as many
 # for each router's number. Those below are an administrator's.

@@ -18,6 +18,7 @@ from controller.derive import Answer, Here, Net, answer, derives, itself, own_ho
 from controller.flow import (
     ARP,
     CONJ_ID,
+    CT_MARK,
     ETH_DST,
     ETH_SRC,
     FRAGMENT,
@@ -58,6 +59,7 @@ from controller.pipeline import (
     OVERRIDE,
     OWNED,
     PEER_MAC,
+    RENAMED,
     ROUTE,
     ROUTER,
     SPECIAL,
@@ -138,11 +140,11 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == one.mac), *entering(way.router), load(OWNED, 1),
                *sized(inside.mtu, way), *ours, goto(ENTRY))
     arrives = router, IPV4, IPV4_DST == address
-    yield flow(ENTRY, EXACT, match(*arrives), *received, set_field(IPV4_DST, fixed), goto(ROUTE))
-    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, ct_clear(),
+    yield flow(ENTRY, EXACT, match(*arrives), *received, load(RENAMED, 1), set_field(IPV4_DST, fixed), goto(ROUTE))
+    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, load(RENAMED, 1), ct_clear(),
                ct_nat(zone(way.router), ROUTE, destination=fixed))
     abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network), *ours
-    leaves = router, IPV4, IPV4_SRC == fixed
+    leaves = router, IPV4, IPV4_SRC == fixed, CT_MARK == 0
     yield flow(EXIT, EXACT, match(*leaves), *sent, set_field(IPV4_SRC, address), *abroad, goto(UPLINK))
     yield flow(EXIT, EXACT + 1, match(*leaves, FRAGMENT), *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=address))
     yield flow(EXIT, OVERRIDE, match(*leaves), conjunction(ABROAD, 0, 2))

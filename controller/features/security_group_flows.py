@@ -14,6 +14,7 @@ from controller.derive import Here, Net, derives, its_hosts, itself
 from controller.flow import (
     CT_IPV6_DST,
     CT_IPV6_SRC,
+    CT_MARK,
     CT_NW_DST,
     CT_NW_PROTO,
     CT_NW_SRC,
@@ -36,6 +37,7 @@ from controller.flow import (
     IPV6_DST,
     IPV6_SRC,
     NEW,
+    REL,
     RPL,
     SCTP_DST,
     SCTP_SRC,
@@ -55,6 +57,7 @@ from controller.flow import (
     resubmit,
 )
 from controller.pipeline import (
+    AS_ITSELF,
     COMMIT,
     CUT,
     EXACT,
@@ -69,6 +72,7 @@ from controller.pipeline import (
     OVERRIDE,
     PEER_POLICY,
     POLICY,
+    RENAMED,
     RULES,
     TO_GUEST,
     TRACK,
@@ -117,6 +121,11 @@ def judgement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         for reply in (0, 1):
             yield flow(VERDICT, EXACT, match(VALID, RPL == reply, TO_GUEST == to_guest),
                        load(INBOUND, to_guest ^ reply), goto(RULES))
+    # How a guest with a floating IP was called is how he answers (floating_ip_flows.py): as he was last, where one port calls
+    # him by both addresses.
+    for renamed, before, mark in ((0, 0, AS_ITSELF), (1, AS_ITSELF, 0)):
+        yield flow(COMMIT, EXACT + 1, match(TO_GUEST == 1, UNTRACKED == 0, IPV4, TRK == 1, REL == 0, RPL == 0,
+                                            RENAMED == renamed, CT_MARK == before), ct_commit(OUT_PORT, mark), goto(OUTPUT))
     yield flow(VERDICT, FALLBACK, match(TRK == 1, INV == 1))
     for followed in FOLLOWED:
         yield flow(VERDICT, OVERRIDE, match(TRK == 1, INV == 1, followed))

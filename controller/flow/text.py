@@ -34,8 +34,8 @@ _PROTOCOLS = {
 _ETHER_TYPES = {0x0800: "ip", 0x86DD: "ipv6", 0x0806: "arp", 0x8035: "rarp"}
 _PORTS = {0xFFFFFFF8: "IN_PORT", 0xFFFFFFFA: "NORMAL", 0xFFFFFFFB: "FLOOD", 0xFFFFFFFC: "ALL", 0xFFFFFFFD: "CONTROLLER",
           0xFFFFFFFE: "LOCAL"}
-_FIRST = ("conj_id", "ct_state", "ct_zone", "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src",
-          "ct_tp_dst")
+_FIRST = ("conj_id", "ct_state", "ct_zone", "ct_mark", "ct_nw_src", "ct_ipv6_src", "ct_nw_dst", "ct_ipv6_dst", "ct_nw_proto",
+          "ct_tp_src", "ct_tp_dst")
 _ORDER = {name: place for place, name in enumerate([
     *(f"reg{number}" for number in range(16)), "tun_id", "tun_src", "tun_dst", "metadata", "in_port", "dl_vlan",
     "dl_vlan_pcp", "vlan_tci", "dl_src", "dl_dst", "dl_type", "ipv6_src", "ipv6_dst", "arp_spa", "arp_tpa", "nw_src",
@@ -218,11 +218,13 @@ def _ct(action: bytes, tables: dict[int, str]) -> str:
         words.append(f"table={tables.get(table, table)}")
     if source or zone:
         words.append(f"zone={_bits(source, zone >> 6, (zone & 0x3F) + 1) if source else zone}")
-    nat = action[24:]
-    if len(nat) >= 16:  # in the forms that our own words have
-        flags, ranges = unpack_from(">HH", nat, 12)
-        of, port = "src" if flags == 1 else "dst", f":{int.from_bytes(nat[20:22], 'big')}" if ranges & 16 else ""
-        words.append(f"nat({of}={IP.text(int.from_bytes(nat[16:20], 'big'))}{port})" if ranges else "nat")
+    more = action[24:]
+    if more[:2] == b"\0\x19":
+        words.append(f"exec({_action(25, more, tables)})")
+    elif len(more) >= 16:  # in the forms that our own words have
+        flags, ranges = unpack_from(">HH", more, 12)
+        of, port = "src" if flags == 1 else "dst", f":{int.from_bytes(more[20:22], 'big')}" if ranges & 16 else ""
+        words.append(f"nat({of}={IP.text(int.from_bytes(more[16:20], 'big'))}{port})" if ranges else "nat")
     return f"ct({','.join(words)})"
 
 

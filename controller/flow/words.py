@@ -13,7 +13,7 @@ from itertools import chain
 from struct import Struct
 from typing import NamedTuple
 
-from controller.flow.fields import BY_NXM, CT_NW_PROTO, CT_TP_DST, CT_TP_SRC, IP, Bits, Field, Term, Terms
+from controller.flow.fields import BY_NXM, CT_MARK, CT_NW_PROTO, CT_TP_DST, CT_TP_SRC, IP, Bits, Field, Term, Terms
 
 LEARNED = "learned"
 """Who wrote a flow that a switch wrote by itself: in the place of a feature in its cookie."""
@@ -191,9 +191,9 @@ def ct(zone: int | Bits, table: Table) -> Jump:
     return Jump(table, False, _ct(0, zone, table.number))
 
 
-def ct_commit(zone: int | Bits) -> bytes:
-    """Have conntrack remember the packet's connection. Never with a bare `nat`: that ends Open vSwitch 3.1."""
-    return _ct(1, zone, 0xFF)
+def ct_commit(zone: int | Bits, mark: int | None = None) -> bytes:
+    """Have conntrack remember the packet's connection, with this mark. Never with a bare `nat`: that ends Open vSwitch 3.1."""
+    return _ct(1, zone, 0xFF, b"" if mark is None else set_field(CT_MARK, mark))
 
 
 def ct_clear() -> bytes:
@@ -216,9 +216,9 @@ def ct_undo(zone: int, table: Table) -> Jump:
     return Jump(table, False, _ct(0, zone, table.number, _NAT(0xFFFF, 16, _VENDOR, 36, 0, 0, b"", 0)[:16]))
 
 
-def _ct(flags: int, zone: int | Bits, table: int, nat: bytes = b"") -> bytes:
+def _ct(flags: int, zone: int | Bits, table: int, more: bytes = b"") -> bytes:
     source, value = (0, zone) if isinstance(zone, int) else (zone.of.nxm, zone.first << 6 | zone.width - 1)
-    return _CT(0xFFFF, 24 + len(nat), _VENDOR, 35, flags, source, value, table) + nat
+    return _CT(0xFFFF, 24 + len(more), _VENDOR, 35, flags, source, value, table) + more
 
 
 def learn(table: Table, priority: int, terms: Terms, *loads: bytes) -> bytes:

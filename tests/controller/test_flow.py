@@ -13,6 +13,7 @@ from controller.flow import (
     CONJ_ID,
     CT_IPV6_DST,
     CT_IPV6_SRC,
+    CT_MARK,
     CT_NW_DST,
     CT_NW_PROTO,
     CT_NW_SRC,
@@ -151,6 +152,9 @@ EVERY_WORD = {
     flow(LOCAL, 17, match(IPV4), ct(IN_PORT[0:16], L2)): "priority=17,ip actions=ct(table=l2,zone=NXM_OF_IN_PORT[])",
     flow(LOCAL, 18, match(IPV6, NETWORK == 5), ct(OUT_PORT, L2), ct_commit(7), ct_commit(0)):
         "priority=18,ipv6,reg0=0x5/0x7fff actions=ct(table=l2,zone=NXM_NX_REG1[0..15]),ct(commit,zone=7),ct(commit)",
+    flow(LOCAL, 18, match(IPV4, TRK == 1, CT_ZONE == 7, CT_MARK == 0), ct_commit(7, mark=1), ct_commit(OUT_PORT, mark=0)):
+        "priority=18,ct_state=+trk,ct_zone=7,ct_mark=0,ip actions=ct(commit,zone=7,exec(set_field:0x1->ct_mark)),"
+        "ct(commit,zone=NXM_NX_REG1[0..15],exec(set_field:0->ct_mark))",
     flow(LOCAL, 18, match(FRAGMENT), ct_nat(0x8001, L2, source="203.0.113.5")):
         "priority=18,ip,nw_frag=yes actions=ct(commit,table=l2,zone=32769,nat(src=203.0.113.5))",
     flow(LOCAL, 18, match(UDP), ct_clear(), ct_nat(0x8001, L2, destination="10.0.0.5", port=80), ct_undo(7, L2)):

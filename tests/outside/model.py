@@ -3,6 +3,7 @@
 Written from what Neutron's API promises, without a thought of how it is done here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import NamedTuple
@@ -120,9 +121,10 @@ class Model:
         self.forwarding = {(f.router, of.guests[one.guest].addresses[4]) for f in of.floats for one in f.ports}
         self.fixed = {(f.router, of.guests[f.guest].addresses[4]): f.address for f in of.floats if f.guest}
 
-    def walk(self, start: str, flight: Flight, answers: list[Turn] | None = None) -> Landing:
-        """`answers`: the translations of what it is an answer to."""
+    def walk(self, start: str, flight: Flight, question: Landing | None = None) -> Landing:
+        """`question`: what it is an answer to."""
         here, came, landing = self.nodes[start], "", Landing("", flight, [], [])
+        answers = question.turns if question else ()
         while len(landing.hops) < 16:
             flight = landing.flight
             speaks = {str(leg.ip) for network, leg in here.legs if (network, leg.version) == (came, _version(flight.target))}
@@ -130,7 +132,7 @@ class Model:
                 speaks |= {flight.target} & {address for _, address in self.floats}
                 if not self._entered(here, landing, answers):
                     return landing
-            own = here.addresses() - {turn.after.source for turn in answers or () if turn.router == here.name}
+            own = here.addresses() - {turn.after.source for turn in answers if turn.router == here.name}
             if landing.flight.target in own or came and not here.forwards:
                 landing.at = here.name if landing.flight.target in own else ""
                 return landing
@@ -140,7 +142,7 @@ class Model:
                 return landing
             if came:
                 landing.hops.append(Hop(here.name, frozenset(speaks), self.mtu[way[0]]))
-                self._left(here, way[0], landing, answers)
+                self._left(here, way[0], landing, question)
             if way not in self.held:
                 return landing
             here, came = self.held[way], way[0]
@@ -148,13 +150,13 @@ class Model:
         landing.sure = False  # round and round
         return landing
 
-    def _entered(self, here: Node, landing: Landing, answers: list[Turn] | None) -> bool:
+    def _entered(self, here: Node, landing: Landing, answers: Sequence[Turn]) -> bool:
         """From outside: what is translated there. False: it is for nobody."""
         flight = landing.flight
         # What says to come from behind it, but does not, nobody promises to let in.
         landing.sure = landing.sure and not any(
             ip_address(flight.source) in leg.network for network, leg in here.legs if network != here.outside)
-        for turn in answers or ():
+        for turn in answers:
             if turn.router == here.name and turn.after.source == flight.target != turn.before.source:
                 landing.flight = flight._replace(target=turn.before.source)
                 return True
@@ -173,18 +175,19 @@ class Model:
                 return self.of.guests[one.guest].addresses[4], one.inner + flight.port - one.outer
         return None
 
-    def _left(self, here: Node, network: str, landing: Landing, answers: list[Turn] | None) -> None:
+    def _left(self, here: Node, network: str, landing: Landing, question: Landing | None) -> None:
         flight = landing.flight
-        back = next((turn.before.target for turn in answers or () if turn.router == here.name
+        back = next((turn.before.target for turn in (question.turns if question else ()) if turn.router == here.name
                      and turn.after.target == flight.source != turn.before.target), "")
         translated = self.fixed.get((here.name, flight.source)) or (here.snat if ":" not in flight.target else "")
-        if network == here.outside and answers is None and translated:
+        if network == here.outside and question is None and translated:
             self._turned(here, landing, source=translated)
         elif network == here.outside and back:
             landing.flight = flight._replace(source=back)
-        elif back or network == here.outside and answers is not None and (
-                translated or (here.name, flight.source) in self.forwarding):
+        elif back or network == here.outside and question and (here.name, flight.source) in self.forwarding:
             landing.sure = False  # an answer that does not go back as the question came
+        elif network == here.outside and question and translated:  # who was called as himself answers as himself
+            landing.sure = landing.sure and not here.snat and here.name in {hop.router for hop in question.hops}
 
     @staticmethod
     def _turned(here: Node, landing: Landing, **changes: str | int) -> None:
@@ -205,7 +208,7 @@ class Model:
         if not there.at:
             told = self._returns(min(there.told), probe.source, there, own) if there.told and packet.protocol == UDP else False
             return Expected((), False, (NO_ROUTE[version], there.told, 0) if told else None)
-        back = self.walk(there.at, Flight(flight.target, flight.source, flight.protocol, flight.port), there.turns)
+        back = self.walk(there.at, Flight(flight.target, flight.source, flight.protocol, flight.port), there)
         answered = None if not back.sure else (
             back.at == probe.source and (back.flight.source, back.flight.target) == (probe.address, own))
         # What routers say themselves goes back where the packet came from, in whatever way they would send others.
@@ -230,7 +233,7 @@ class Model:
     def _returns(self, by: str, source: str, there: Landing, own: str) -> bool:
         """Does what a router says find back?"""
         router = next(name for name, node in self.nodes.items() if by in node.addresses() and node.forwards)
-        back = self.walk(router, Flight(by, there.flight.source, ICMP, 0), there.turns)
+        back = self.walk(router, Flight(by, there.flight.source, ICMP, 0), there)
         return router != OUTSIDE and back.at == source and back.flight.target == own and back.sure
 
     def _judged(self, guest: Guest | None, direction: str, address: str, packet: Packet, other: str) -> bool | None:

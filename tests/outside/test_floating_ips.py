@@ -47,6 +47,29 @@ def test_whoever_calls_a_floating_ip_is_seen_as_who_he_is_outside(world: World) 
             assert echo.seen == [one, two, shared, shared]
 
 
+def test_who_is_called_by_his_own_address_answers_by_it(world: World) -> None:
+    """Where addresses inside are known outside. Also from one port, now by one address and now by the other; in pieces; of
+    errors about it; and what he begins himself leaves as ever."""
+    a, internet = world.guests["a"], world.internet
+    with world.without_snat(), world.floating("a") as floating, closing(internet.socket(socket.SOCK_DGRAM)) as caller, \
+            closing(a.socket(socket.SOCK_DGRAM)) as called:
+        addresses = floating.floating_ip_address, a.four
+        called.bind(("", 5002))
+        for address in addresses * 2:
+            for size in (10, 3000):
+                assert asked(internet, a, address, size) == ROUTER
+                assert internet.reaches(address, "-s", str(size))
+            caller.sendto(b"x", (address, 5002))
+            called.sendto(*called.recvfrom(10))
+            assert caller.recvfrom(10)[1] == (address, 5002)
+            assert refused(internet, address)
+            assert asked(a, internet, ROUTER) == floating.floating_ip_address
+        with Echo(a) as echo:
+            for address in addresses:
+                streamed(internet, address)
+            assert echo.seen == [ROUTER] * 2
+
+
 def test_it_is_of_one_address_of_its_port_only(world: World) -> None:
     subnet = next(s for s in world.demo.subnets(network_id=world.networks["blue"], ip_version=4))
     b = world.guests["b"]

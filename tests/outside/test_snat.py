@@ -63,19 +63,11 @@ def refused_or_answered(client: Someone, address: str) -> bool:
 
 
 def test_without_snat_every_guest_is_itself(world: World) -> None:
-    change(world, enable_snat=False)
-    try:
-        c = world.guests["c"]
+    c = world.guests["c"]
+    with world.without_snat():
         assert asked(c, world.internet, ROUTER) == c.four
         assert asked(world.internet, c, c.four, 3000) == ROUTER
-    finally:
-        change(world, enable_snat=True)
-    assert asked(world.guests["c"], world.internet, ROUTER) == world.own[0]
-
-
-def change(world: World, enable_snat: bool) -> None:
-    lead_out(world, {"network_id": world.external, "enable_snat": enable_snat})
-    assert world.settled()
+    assert asked(c, world.internet, ROUTER) == world.own[0]
 
 
 def lead_out(world: World, info: dict[str, Any] | None) -> None:

@@ -169,6 +169,19 @@ class World:
         return ""
 
     @contextmanager
+    def without_snat(self) -> Iterator[None]:
+        try:
+            self._translate(False)
+            yield
+        finally:
+            self._translate(True)
+
+    def _translate(self, snat: bool) -> None:
+        answer = self.admin.put(f"/routers/{self.router}", json={"router": {"external_gateway_info": {
+            "network_id": self.external, "enable_snat": snat}}})
+        assert answer.status_code == 200 and self.settled(), answer.text
+
+    @contextmanager
     def forwarding(self, floating: Any, name: str, **ports: Any) -> Iterator[Any]:
         path, guest = f"/floatingips/{floating.id}/port_forwardings", self.guests[name]
         answer = self.demo.post(path, json={"port_forwarding": {
