@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ovsagent.answers.book import Book, Entry, Key
-from ovsagent.answers.desk import MISWRITTEN
+from ovsagent.answers.book import Book, Entry, Key, forgiving
 from ovsagent.answers.device import tagged
 from ovsagent.answers.packet import ALL_MACS, ARP, ICMPV6, IPV6, address4, address6, ethernet, ip6, mac, multicast_mac
 from ovsagent.bridges import ROUTERS
@@ -60,23 +59,20 @@ class Announcer(threading.Thread):
             return
         for key, entry in self._known.items():
             if key[0] == "announce" and before.get(key) != entry:
-                for after in WHEN:
-                    heapq.heappush(self._due, (now + after + entry.get("after", 0), key))
+                with forgiving(entry):
+                    for after in WHEN:
+                        heapq.heappush(self._due, (now + after + entry.get("after", 0), key))
                 self._again(key, entry, now)
         for key, entry in before.items():
             if key[0] in WHOSE and self._known.get(key) != entry:
-                self._forget(entry, WHOSE[key[0]])
-
-    def _forget(self, entry: Entry, addresses: tuple[str, ...]) -> None:
-        try:
-            for name in addresses:
-                self.forget(int(entry["zone"]), str(entry[name]) if name else "")
-        except MISWRITTEN as error:
-            log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+                with forgiving(entry):
+                    for name in WHOSE[key[0]]:
+                        self.forget(int(entry["zone"]), str(entry[name]) if name else "")
 
     def _again(self, key: Key, entry: Entry, now: float) -> None:
-        if key[0] == "announce" and entry.get("every"):
-            heapq.heappush(self._due, (now + entry["every"], key))
+        with forgiving(entry):
+            if key[0] == "announce" and entry.get("every"):
+                heapq.heappush(self._due, (now + entry["every"], key))
 
     def _say(self, line: socket.socket, now: float) -> None:
         said: dict[Key, None] = {}
@@ -87,11 +83,10 @@ class Announcer(threading.Thread):
             if entry is None:
                 continue
             try:
-                for frame in announcements(entry):
-                    line.sendto(tagged(frame, int(entry["network"])), (ROUTERS, 0))
-                self.announced += 1
-            except MISWRITTEN as error:
-                log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
+                with forgiving(entry):
+                    for frame in announcements(entry):
+                        line.sendto(tagged(frame, int(entry["network"])), (ROUTERS, 0))
+                    self.announced += 1
             except OSError as error:
                 log.warning("an address could not be announced", extra={"entry": entry, "reason": error})
             if not any(other == key for _, other in self._due):

@@ -6,8 +6,10 @@ every port would take longer than all else that is done for it.
 
 import json
 import logging
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,17 @@ NEWS = 256 << 10  # bytes; with more of them the book is written anew
 Key = tuple[str, str, str]
 """Kind, port, part."""
 Entry = dict[str, Any]
+MISWRITTEN = ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error
+"""How an entry of another version's controller can fail who reads it."""
+
+
+@contextmanager
+def forgiving(entry: Entry | None) -> Iterator[None]:
+    """Where it says nothing of use, its guest waits, and nobody else does."""
+    try:
+        yield
+    except MISWRITTEN as error:
+        log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
 
 
 class Stale(Exception):

@@ -4,29 +4,22 @@ One thread. What a guest may ask is metered before it is read: a port that asks 
 kernel's filter of the socket, so that a flood of its costs the others nothing.
 """
 
-import logging
 import random
-import struct
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ovsagent.answers import dhcp4, dhcp6, ra
-from ovsagent.answers.book import Book
+from ovsagent.answers.book import Book, forgiving
 from ovsagent.answers.device import LOOK, Device, Meter, deaf_to, tag
 from ovsagent.answers.packet import ICMPV6, UDP, Datagram, parse
 from ovsagent.bridges import DOOR
 from ovsagent.ovsdb import Tables
 
-log = logging.getLogger("desk")
-
 RATE, BURST = 10.0, 30.0    # questions a second that a port may ask for long, and at once
 MUTED = 1.0                 # seconds for which a port is not heard that asks more
 LONGEST = 2048              # bytes of a question
-
-# What an entry of another version's controller can do to us: its guest waits, nobody else does.
-MISWRITTEN = (LookupError, TypeError, ValueError, struct.error)
 
 Reply = Callable[[Datagram, dict[str, Any]], bytes | None]
 
@@ -85,11 +78,9 @@ class Desk:
         question = parse(frame)
         who = clerk(question) if question else None
         entry = self.book.get(who[0], port) if who else None
-        try:
+        answer = None
+        with forgiving(entry):
             answer = who[1](question, entry) if question and who and entry else None
-        except MISWRITTEN as error:
-            log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
-            answer = None
         if who and answer:
             self.answered[who[0]] += 1
         else:
@@ -113,9 +104,7 @@ class Desk:
                 continue
             ofports = ofports or {port: ofport for ofport, port in self.tables().vifs.items()}
             if port in ofports:
-                try:
+                with forgiving(entry):
                     self.device.send(ra.advertisement(entry), ofports[port])
                     self.answered["ra"] += 1
-                except MISWRITTEN as error:
-                    log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
             self._advertised[port] = now + (random.uniform(*ra.INTERVAL) if port in ofports else LOOK), entry

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from ovsagent import links
 from ovsagent.answers import metadata
-from ovsagent.answers.book import Book
-from ovsagent.answers.desk import MISWRITTEN
+from ovsagent.answers.book import Book, forgiving
 from ovsagent.answers.device import LOOK, Meter, attach, deaf_to
 from ovsagent.bridges import METADATA
 from ovsagent.ovsdb import Tables
@@ -203,11 +202,9 @@ class Listener:
             self.refused += 1
             return metadata.refusal(HTTPStatus.TOO_MANY_REQUESTS, "Retry-After: 1"), True
         entry = self.book.get("metadata", self.tables().vifs.get(ofport, ""))
-        try:
+        answer, lasting = metadata.refusal(HTTPStatus.SERVICE_UNAVAILABLE), False
+        with forgiving(entry):
             answer, lasting = metadata.reply(head, entry["files"] if entry else None)
-        except MISWRITTEN as error:
-            log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
-            answer, lasting = metadata.refusal(HTTPStatus.SERVICE_UNAVAILABLE), False
         self.answered += 1
         return answer, not lasting
 

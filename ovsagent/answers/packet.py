@@ -3,9 +3,8 @@
 What a guest sends may be cut, stretched or forged anywhere: whatever is not just so is None.
 """
 
-import socket
 import struct
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
@@ -113,7 +112,7 @@ def multicast_mac(address: bytes) -> bytes:
 
 
 def address4(text: str) -> bytes:
-    return socket.inet_aton(text)
+    return IPv4Address(text).packed
 
 
 def address6(text: str) -> bytes:

@@ -5,24 +5,20 @@ it only waits for a next hop's MAC, that is asked for. An ICMP error goes back t
 a next hop that is silent goes to the router itself, which sends it on as any other.
 """
 
-import logging
 import threading
 import time
 from ipaddress import ip_interface
 from typing import Any
 
 from ovsagent.answers import nat
-from ovsagent.answers.book import Book
+from ovsagent.answers.book import Book, forgiving
 from ovsagent.answers.calls import EXPIRED, LEAST_MTU, NEXT_HOP, NO_ROUTE, NOT_SERVED, PIECE, TRANSLATE, Call, Toll
-from ovsagent.answers.desk import MISWRITTEN
 from ovsagent.answers.device import LOOK, Device, Meter
 from ovsagent.answers.icmp import Error, echo, error, may_be_cut, pieces, recipient, sender
 from ovsagent.answers.next_hops import Asker, Counts, Hop, NextHops, answers
 from ovsagent.answers.packet import IPV4, IPV6, ethernet, mac
 from ovsagent.answers.pieces import Pieces
 from ovsagent.bridges import ROUTERS
-
-log = logging.getLogger("routers")
 
 LONGEST = 65_600
 REASONS = {EXPIRED: Error.EXPIRED, NO_ROUTE: Error.NO_ROUTE, NOT_SERVED: Error.NO_PORT}
@@ -133,7 +129,7 @@ class Routers:
         self._interfaces, self._translations, self._named = {}, nat.Translations(), set()
         here = set()    # who is announced from this host, or is this host itself
         for (kind, _, _), entry in self.book.answers.items():
-            try:
+            with forgiving(entry):
                 if kind == "router":
                     interface = Interface(entry)
                     self._interfaces[interface.network, interface.mac] = interface
@@ -143,8 +139,6 @@ class Routers:
                     here.add((int(entry["network"]), mac(entry["mac"])))
                 elif kind in ("floating", "forwarding"):
                     self._translations.add(nat.Floating.of(entry))
-            except MISWRITTEN as error:
-                log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
         self.next_hops.keep(here)
 
     def _translate(self, packet: bytes, number: int) -> None:

@@ -20,8 +20,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import islice, zip_longest
 from typing import NamedTuple
 
-from ovsagent.answers.book import Book, Entry, Key
-from ovsagent.answers.desk import MISWRITTEN
+from ovsagent.answers.book import Book, Entry, Key, forgiving
 from ovsagent.answers.device import tagged
 from ovsagent.answers.packet import IPV4, TCP, address4, checksum, ethernet, ip4, mac
 from ovsagent.bridges import DOOR
@@ -104,11 +103,9 @@ class Streams(threading.Thread):
                 continue
             del self._moved[key]
             entry = self._known.get(key)
-            try:
-                streams = list(islice(self._beyond(entry), MOST)) if entry else []
-            except MISWRITTEN as error:
-                log.warning("an entry of the book says nothing of use", extra={"entry": entry, "reason": repr(error)})
-                continue
+            streams: list[Stream] = []
+            with forgiving(entry):
+                streams += islice(self._beyond(entry), MOST) if entry else ()
             if entry and spoken + 1 < len(ROUNDS):
                 self._moved[key] = since, spoken + 1
             for place, stream in enumerate(streams):

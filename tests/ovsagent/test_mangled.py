@@ -1,14 +1,18 @@
-"""Whatever a guest sends, cut, stretched and forged: it may get no answer, but a fault of ours would end the host's agent."""
+"""Whatever a guest sends, cut, stretched and forged: it may get no answer, but a fault of ours would end the host's agent. And
+whatever a controller of another version writes into the book."""
 
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ovsagent.answers import calls, desk, dhcp4, metadata, routers
-from ovsagent.answers.book import Book
+from ovsagent.answers import calls, desk, dhcp4, dhcp6, metadata, nat, ra, routers
+from ovsagent.answers.announcing import announcements
+from ovsagent.answers.book import Book, forgiving
 from ovsagent.answers.packet import ICMPV6, IPV6, address4, address6, ethernet, ip6, mac, parse, udp4, udp6
 from tests.ovsagent.test_routers import ENTRIES, GUEST, OUTSIDE, ROUTER, Said, came
 
@@ -128,3 +132,26 @@ def test_so_does_the_hosts_desk(frame: bytes) -> None:
 def test_and_the_metadata_address(head: bytes) -> None:
     answer, _ = metadata.reply(head, {"openstack/latest/meta_data.json": "{}"})
     assert answer.startswith(b"HTTP/1.1 ") and b"HTTP/1.1 5" not in answer
+
+
+ODD = [None, 5, -1, 2**70, "", "x", "zz:zz", [], ["x"], [5], {}, {"x": "y"}, {"999": "00"}, 1.5,
+       "9.9.9.999", "10.0.0.0/8", "\ud800"]
+DISCOVER = parse(ethernet(b"\xff" * 6, mac(GUEST), 0x0800, udp4(FOURS[6], b"\xff" * 4, (68, 67), dhcp4.FIXED.pack(
+    1, 1, 6, 0, 1, 0, 0, *[bytes(4)] * 4, mac(GUEST), b"", b"") + dhcp4.MAGIC + b"\x35\1\1\xff")))
+SOLICIT = parse(ethernet(bytes(6), mac(GUEST), IPV6, udp6(
+    SIXES[4], SIXES[5], (546, 547), b"\1abc\0\1\0\1x\0\3\0\x0c" + bytes(12))))
+ANNOUNCED = {"network": 5, "mac": GUEST, "addresses": ["203.0.113.10", "fd00::7"], "word": ROUTER}
+
+
+@pytest.mark.parametrize("read, entry", [
+    (partial(dhcp4.reply, DISCOVER), BOOK["dhcp4"]), (partial(dhcp6.reply, SOLICIT), BOOK["dhcp6"]),
+    (ra.advertisement, BOOK["ra"]), (routers.Interface, ENTRIES[1]), (nat.Floating.of, TRANSLATED[0][3]),
+    (nat.Floating.of, TRANSLATED[2][3]), (lambda entry: list(announcements(entry)), ANNOUNCED),
+    (partial(metadata.document, "/1.0/x"), {"ec2/x": "y"}),
+])
+def test_an_entry_of_another_version_hurts_nobody_else(read: Callable[[Any], object], entry: dict[str, Any]) -> None:
+    assert read(entry)
+    for name in entry:
+        for odd in ODD:
+            with forgiving(entry):
+                read({**entry, name: odd})

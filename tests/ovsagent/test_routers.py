@@ -344,7 +344,8 @@ def test_only_errors_of_a_floating_ip_are_translated_and_once(door: tuple[router
 
 def test_a_book_of_another_version_costs_the_others_nothing(tmp_path: Path) -> None:
     book = Book(tmp_path / "book.json")
-    book.replace({"revision": 1, "answers": [["router", "odd", "", {"mac": 5}], ["router", "good", "", ENTRIES[0]]]})
+    odd = {**ENTRIES[0], "mac": 5}
+    book.replace({"revision": 1, "answers": [["router", "odd", "", odd], ["router", "good", "", ENTRIES[0]]]})
     desk = routers.Routers(book)
     said = Said()
     desk.device.send = said.device  # type: ignore[method-assign]
