@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from controller.derive import Here, hosts_reaching, vif_of
+from controller.derive import hosts_reaching, vif_of
+from controller.lacks import Lacks
 from controller.peers import Question
-from controller.segments import wired
 from controller.statuses import KINDS, Subject, host_of, ports_of
 from unryu import journal
 
@@ -38,6 +38,7 @@ class Confirmations:
         self._by_host: dict[str, dict[Subject, None]] = defaultdict(dict)
         """Who waits for a host: of fifty thousand who wait, only they are looked at when it has spoken."""
         self._questions: list[Question] = []
+        self._lacks = Lacks(lambda: loop.picture)
 
     def concerned(self, entries: Iterable[journal.Entry]) -> Iterable[Subject]:
         """Those whose status a change may move."""
@@ -56,9 +57,14 @@ class Confirmations:
                 router_id = image.get("router_id", entry.id)
                 found |= {("floatingip", f.id): None for f in where("floatingip", router_id=router_id)}
                 found |= {("port", row.port_id): None for kind in OF_ROUTER for row in where(kind, router_id=router_id)}
-            for port in (where("port", network_id=entry.id) if entry.kind == "network" else
-                         where("port", binding_host_id=image["host"]) if entry.kind == "agent" else ()):
-                found |= self._with_port(port.id)
+            elif entry.kind == "agent":
+                found |= dict.fromkeys(self.on(image["host"]))
+                for row in (row for kind in OF_ROUTER for row in where(kind, host=image["host"])):
+                    found |= self._with_port(row.port_id) | {("floatingip", f.id): None for f in where(
+                        "floatingip", router_id=row.router_id, port_id=None)}
+            elif entry.kind == "network":
+                for port in where("port", network_id=entry.id):
+                    found |= self._with_port(port.id)
         return found
 
     def all(self) -> Iterable[Subject]:
@@ -81,10 +87,11 @@ class Confirmations:
             record = self.loop.picture.get(*subject)
             self._forget(subject)
             if record is None or self._without(record) or not self.loop.shares.mine(host_of(self.loop.picture, record)):
+                self._lacks.note(subject, None)
                 self.loop.statuses.forget(subject)
                 continue
             hosts = self._hosts_of_floating(record) if record.kind == "floatingip" else self._hosts_of_port(record)
-            if hosts is None:
+            if self._lacks.note(subject, record) or hosts is None:
                 self.loop.statuses.set(subject, "DOWN")
             else:
                 self.waiting[subject] = {host: self._needs(host) for host in hosts}
@@ -98,13 +105,12 @@ class Confirmations:
             del self._by_host[host][subject]
 
     def _hosts_of_port(self, port: Any) -> frozenset[str] | None:
-        """All that must know it; None while it is down, as it is where a host does not reach the wire that it is to be on."""
+        """All that must know it; None while it is down."""
         network = self.loop.picture.get("network", port.network_id)
         if not (port.admin_state_up and network.admin_state_up):
             return None
         if port.binding_host_id:
-            plugged = vif_of(self.loop.net, port.binding_host_id, port.id) and (
-                not wired(network) or Here(port.binding_host_id, self.loop.net).ofport("br-ex", network.physical_network))
+            plugged = vif_of(self.loop.net, port.binding_host_id, port.id)
             return hosts_reaching(self.loop.net, port.network_id) if plugged else None
         rows = (row for kind in OF_ROUTER for row in self.loop.picture.where(kind, port_id=port.id))
         return next((self._hosts_of_router(row) for row in rows), None)
@@ -126,7 +132,7 @@ class Confirmations:
         """Those of the ports that it leads to, where they are up, and their router, too. Which host speaks for an address that
         several share is the gateway's."""
         router = self.loop.picture.get("router", floating.router_id)
-        up = [port for port in ports_of(self.loop.picture, floating) if self._hosts_of_port(port)]
+        up = [port for port in ports_of(self.loop.picture, floating) if self._hosts_of_port(port) and not self._lacks.of(port)]
         hosts = frozenset(port.binding_host_id for port in up)
         if router is None or not router.admin_state_up or not hosts:
             return None

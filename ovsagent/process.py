@@ -45,6 +45,7 @@ class Agent:
         self.connection = 0         # the database's, when we last looked
         self.mended = 0
         self.deaf: set[str] = set()     # uplinks that the kernel was taken off
+        self.unreached: set[str] = set()    # physical networks that are mapped to br-ex, while it has no port to them
         self.ovsdb = Client(Path(settings["ovsdb"]), bridges.WATCH, on_change=self.woken.set)
         self.vswitchd = Vswitchd(Path(settings["ovsdb"]).parent, self.zones)
         self.vifs = Vifs(self.ovsdb, self.vswitchd)
@@ -119,8 +120,10 @@ class Agent:
         self.identity["mtu"] = underlay.mtu if underlay else self.identity["mtu"]
         now = report.full(self.identity, tables)
         self.wired = all(port.role in now["ofports"][port.bridge] for port in bridges.FIXED)
-        self.deafen({name for name, _ in mappings.uplinks(self.settings["bridge_mappings"], tables).values()})
+        uplinks = mappings.uplinks(self.settings["bridge_mappings"], tables)
+        self.deafen({name for name, _ in uplinks.values()})
         if self.wired:
+            self.miss({name for name, of in self.settings["bridge_mappings"].items() if of == mappings.WIRE} - uplinks.keys())
             self.underlay.start()       # not before: a switch without a tunnel port does not listen to ARP
             self.reporter.tell(now, again=connection != self.connection)
             self.connection = connection
@@ -130,6 +133,15 @@ class Agent:
         for name in uplinks - self.deaf:
             links.deafen(name)
         self.deaf = uplinks
+
+    def miss(self, unreached: set[str]) -> None:
+        """(A bridge of an operator's own is joined to br-ex, whatever is behind it.)"""
+        for physical in sorted(unreached - self.unreached):
+            log.warning("br-ex has no port to the physical network that is mapped to it: add its NIC",
+                        extra={"physical_network": physical})
+        for physical in sorted(self.unreached - unreached):
+            log.info("br-ex has a port to it again", extra={"physical_network": physical})
+        self.unreached = unreached
 
     def mend(self) -> None:
         wanted = bridges.wanted(

@@ -46,7 +46,8 @@ class Agent(Resource, kind="agent", service="network", without=("project_id", "n
     def computed(cls, tx: "Tx", records: Sequence[Self], context: "Context") -> Mapping[str, dict[str, Any]]:
         return {r.id: {"alive": r.age(tx.now) < SILENT, "configurations": {
             "tunnel_types": [name for name in TUNNELS if name in r.ofports.get("br-tun", {})], "tunneling_ip": r.tunnel_ip,
-            "bridge_mappings": r.mappings, "datapaths": r.datapaths}} for r in records}
+            "bridge_mappings": r.mappings, "datapaths": r.datapaths,
+            "missing_wires": sorted(r.mappings.keys() - r.ofports.get("br-ex", {}).keys())}} for r in records}
 
     def age(self, now: datetime) -> float:
         """Seconds since its last heartbeat. (One that is still to come was made before the clock was set back.)"""

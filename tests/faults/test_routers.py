@@ -14,7 +14,7 @@ import pytest
 from controller.pipeline import YIELDED_TO
 from tests.clouds import RunningCloud, eventually
 from tests.faults.hands import frozen, waits
-from tests.faults.page import drill, lengths, said
+from tests.faults.page import drill, lengths, log_of, said
 from tests.faults.test_cloud import tagged
 from tests.outside.world import Someone, asked
 from tests.ovs import run
@@ -206,20 +206,49 @@ def test_a_meter_that_no_switch_takes(cloud: RunningCloud) -> None:
 
 
 @drill
-def test_a_wire_that_a_host_lacks(cloud: RunningCloud) -> None:
-    admin = cloud.connect("admin").network
+def test_a_wire_that_a_host_lacks(cloud: RunningCloud, way: Way) -> None:
+    """A guest straight on it, a floating IP, and a router's gateway, which moves; and then no host has it."""
+    since, admin = lengths(cloud), way.admin
     network = admin.create_network(name="wired", provider_network_type="vlan", provider_physical_network="physical1",
                                    provider_segmentation_id=300)
     admin.create_subnet(network_id=network.id, ip_version=4, cidr="10.9.0.0/24")
     port = admin.create_port(network_id=network.id)
+    [guest] = admin.ports(fixed_ips="ip_address=10.0.0.11", network_id=admin.find_network("both").id)
+    floating = admin.create_ip(floating_network_id=way.port.network_id, port_id=guest.id, project_id=guest.project_id)
     cloud.plug(port.id, "h1", "wired", "--static")
+
+    def statuses() -> set[str]:
+        return {admin.get_port(port.id).status, admin.get_ip(floating.id).status}
+
+    def missing() -> dict[str, list[str]]:
+        return {agent.host: agent.configuration["missing_wires"] for agent in admin.agents()}
+
     try:
+        assert eventually(lambda: statuses() == {"ACTIVE"})
         cloud.vsctl("h1", "del-port", "br-ex", "eth1")
-        assert eventually(lambda: admin.get_port(port.id).status == "DOWN")
-        cloud.vsctl("h1", "add-port", "br-ex", "eth1", "--", "set", "interface", "eth1", "ofport_request=100")
-        assert eventually(lambda: admin.get_port(port.id).status == "ACTIVE")
+        assert eventually(lambda: statuses() == {"DOWN"})
+        assert missing() == {"h1": ["physical1"], "h2": []}
+        assert eventually(lambda: way.gateway() == "h2") and eventually(lambda: way.reach("h2"))
+        assert admin.get_port(way.port.id).status == "ACTIVE"
+        cloud.vsctl("h2", "del-port", "br-ex", "eth1")
+        assert eventually(lambda: admin.get_port(way.port.id).status == "DOWN")
+        admin.create_router(name="late", external_gateway_info={"network_id": way.port.network_id})
+        assert eventually(lambda: "no host has a wire" in log_of(cloud, "controller")[since["controller"]:])
+        for host in HOSTS:
+            wire(cloud, host)
+        assert eventually(lambda: statuses() == {"ACTIVE"} == {admin.get_port(way.port.id).status})
+        assert missing() == dict.fromkeys(HOSTS, []) and eventually(lambda: way.reach(*HOSTS))
+        said(cloud, "test_a_wire_that_a_host_lacks", since)
     finally:
-        cloud.vsctl("h1", "--may-exist", "add-port", "br-ex", "eth1")
+        for host in HOSTS:
+            wire(cloud, host)
         cloud.unplug("wired")
+        for late in admin.routers(name="late"):
+            admin.delete_router(late)
+        admin.delete_ip(floating.id)
         admin.delete_port(port.id)
         admin.delete_network(network.id)
+
+
+def wire(cloud: RunningCloud, host: str) -> None:
+    cloud.vsctl(host, "--may-exist", "add-port", "br-ex", "eth1", "--", "set", "interface", "eth1", "ofport_request=100")
