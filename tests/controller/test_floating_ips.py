@@ -161,9 +161,11 @@ def test_addresses_chosen_and_exhausted(world: World) -> None:
     for cidr in ("192.0.2.0/30", "192.0.2.8/30"):
         subnet(world.api, small, cidr, ADMIN)
     subnet(world.api, small, "fd00::/64", ADMIN)
-    chosen = world.floating(ADMIN, floating_ip_address="203.0.113.9", project_id="demo")
-    assert chosen["floating_ip_address"] == "203.0.113.9"
-    world.refused(409, "IpAddressAlreadyAllocated", "203.0.113.9", ADMIN, floating_ip_address="203.0.113.9")
+    former = world.floating(ADMIN)  # nobody's, whichever the router was given
+    assert world.api("DELETE", f"/floatingips/{former['id']}", token=ADMIN).status_code == 204
+    chosen = former["floating_ip_address"]
+    assert world.floating(ADMIN, floating_ip_address=chosen, project_id="demo")["floating_ip_address"] == chosen
+    world.refused(409, "IpAddressAlreadyAllocated", chosen, ADMIN, floating_ip_address=chosen)
     second = world.api("GET", "/subnets?cidr=192.0.2.8/30", token=ADMIN).json["subnets"][0]["id"]
     assert world.floating(floating_network_id=small, subnet_id=second)["floating_ip_address"] == "192.0.2.10"
     assert world.floating(floating_network_id=small)["floating_ip_address"] == "192.0.2.2"
