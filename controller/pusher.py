@@ -66,8 +66,8 @@ class Switch:
             self.add[entry[1].key] = entry
             self.delete.pop((entry[0], entry[1].key), None)
         for entry in change.delete:
-            if self.add.get(entry[1].key) == entry:
-                del self.add[entry[1].key]
+            # What is added and gone again before it is pushed is pushed all the same, and deleted in the same bundle: it takes
+            # the place of what the switch holds there, which a delete by this cookie would miss, and leave for ever.
             self.delete[entry[0], entry[1].key] = entry
         if self.to_read is not None:
             self.to_read |= {entry[1].key: entry for entry in change.add}

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from os_ken.ofproto import ofproto_v1_3_parser
 
+from controller.derive import Change
 from controller.flow import ETH_DST, Flow, Reg, Table, cookie, flow, load, match, output, text
 from controller.openflow import wire
 from controller.openflow.app import Switches
@@ -23,7 +24,8 @@ from controller.openflow.connection import Connection, ConnectionLost, NoAnswer
 from controller.openflow.push import Refused, push
 from controller.openflow.readback import read
 from controller.openflow.wire import Entry
-from tests.clouds import PATIENCE
+from controller.pusher import Switch
+from tests.clouds import PATIENCE, eventually
 from tests.controller.test_flow import EVERY_WORD
 from tests.ovs import OvsHost
 
@@ -138,7 +140,7 @@ def test_nothing_of_a_change_is_there_before_all_of_it(host: OvsHost, switch: Co
     watcher = threading.Thread(target=look)
     watcher.start()
     push(switch, entries(*flows), [])
-    time.sleep(0.05)
+    eventually(lambda: 20_000 in seen)
     done.set()
     watcher.join()
     assert {0, 20_000} >= seen and 20_000 in seen
@@ -154,6 +156,22 @@ def test_a_late_delete_misses_the_successor(switch: Connection) -> None:
     assert after.flow == new and after.cookie == cookie("test", new)
     push(switch, [], entries(new))
     assert held(switch) == set()
+
+
+def test_it_holds_what_was_wanted_last_however_many_changes_go_in_at_once(switch: Connection) -> None:
+    """Flows come, change in their place and go, some of that before any of it is pushed."""
+    chance, asked, wanted = random.Random(1), Switch("h1", "br-int"), dict[int, Entry]()
+    for _ in range(100):
+        for _ in range(chance.randint(1, 4)):
+            place = chance.randrange(3)
+            before = wanted.pop(place, None)
+            if chance.random() < 0.6:
+                [wanted[place]] = entries(flow(L2, place + 1, match(), load(NETWORK, chance.randrange(3))))
+            after = wanted.get(place)
+            asked.want(Change(add=[after] if after and after != before else [], delete=[before] if before and not after else []))
+        change = asked.take()
+        assert push(switch, change.add, change.delete) == []
+        assert held(switch) == {flow for _, flow in wanted.values()}
 
 
 def test_nothing_to_push_is_nothing_sent(switch: Connection) -> None:
