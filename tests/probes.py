@@ -20,6 +20,7 @@ TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 PATIENCE = 0.9  # seconds: under a second, when a SYN is sent again and would hide that the first was lost
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 TOKEN = struct.Struct(">II")
+HOPS = 64
 
 # Of Linux, which Python does not name.
 IP_MTU_DISCOVER, IP_RECVERR, IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR = 10, 11, 23, 24, 25
@@ -35,7 +36,7 @@ class Packet(NamedTuple):
     """Of ICMP, the type."""
     size: int = TOKEN.size
     """Bytes of what it carries; of TCP, of all that is said."""
-    hops: int = 64
+    hops: int = HOPS
     whole: bool = False
     """It may not be cut on the way."""
 
@@ -73,9 +74,13 @@ class Probes:
         """Who heard it, and as whose."""
         self.answered: set[Probe] = set()
         self.told: dict[Probe, Told] = {}
+        self.moved: set[Probe] = set()
+        """Streams that came from another port than they were sent from."""
         self._open: list[socket.socket] = []
         self._asked: list[Probe] = []
         self._round, self._from = random.randrange(1 << 32), random.randrange(20000, 30000)
+        self._own: dict[Probe, int] = {}
+        """The ports of streams."""
         self._mouths: dict[tuple[str, int, int], socket.socket] = {}
         self._ears = [(one, address) for one in self.everybody.values() for address in one.addresses.values()] + list(more)
         self._ports = ports
@@ -141,9 +146,9 @@ class Probes:
         line, sender = ear.accept()
         line.setblocking(False)
         self._open.append(line)
-        self._watch(line, self._echo_stream, one, sender[0])
+        self._watch(line, self._echo_stream, one, *sender[:2])
 
-    def _echo_stream(self, line: socket.socket, one: Someone, sender: str) -> None:
+    def _echo_stream(self, line: socket.socket, one: Someone, sender: str, port: int) -> None:
         try:
             said = line.recv(65536)
             line.send(said)
@@ -151,6 +156,8 @@ class Probes:
             said = b""
         if probe := self._known(said):
             self.arrived[probe] = one.name, sender
+            if port != self._own[probe]:
+                self.moved.add(probe)
         if not said:
             self.eyes.unregister(line)
 
@@ -169,6 +176,7 @@ class Probes:
         if protocol == TCP:
             line = self._opened(source, version, socket.SOCK_STREAM)
             line.bind((source.addresses[version], 0))
+            self._own[probe] = line.getsockname()[1]
             if line.connect_ex((probe.address, port)) == errno.EINPROGRESS:
                 self._watch(line, self._connected, probe, said, event=selectors.EVENT_WRITE)
             return
@@ -217,6 +225,8 @@ class Probes:
             except OSError:
                 continue  # the error that its own queue has told of
             probe = self._known(said[header:])
+            if probe and header and said[header - 4:header - 2] != echo_request(0, said[header:])[4:6]:
+                continue  # it would be another's
             if probe and (probe.source, probe.address) == (name, sender[0]):
                 self.answered.add(probe)
 

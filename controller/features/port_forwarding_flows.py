@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from controller.addresses import held, mac_number
-from controller.derive import Answer, Here, Net, answer, derives
+from controller.derive import Answer, Here, Net, answer, derives, remembered
 from controller.flow import (
     ETH_DST,
     ETH_SRC,
@@ -38,15 +38,18 @@ from controller.flow import (
     larger,
     load,
     match,
+    resubmit,
     set_field,
 )
 from controller.inside import ETHERNET, interfaces, outside, to_the_door
-from controller.outside import ERRORS, entering, gateway_host, zone
+from controller.outside import ERRORS, entering, gateway_host, sized, zone
 from controller.pipeline import (
     ENTRY,
     EXACT,
+    FALLBACK,
     KNOWN,
     L2,
+    MEASURED,
     NETWORK,
     OVERRIDE,
     OWNED,
@@ -86,11 +89,12 @@ def limits(floating: Any, net: Net) -> tuple[str, int]:
         outside(net, floating.router_id).router, place)
 
 
-def narrowest(floating: Any, net: Net) -> int:
+@remembered
+def narrowest(net: Net, floating_id: str, router_id: str) -> int:
     """The least MTU where it leads to."""
-    ports = (net.get("port", id) for id in net.values("port_forwarding", "internal_port_id", floatingip_id=floating.id))
+    ports = (net.get("port", id) for id in net.values("port_forwarding", "internal_port_id", floatingip_id=floating_id))
     networks = {port.network_id for port in ports if port}
-    return min((one.mtu for one in interfaces(net, floating.router_id) if one.network_id in networks), default=1 << 16)
+    return min((one.mtu for one in interfaces(net, router_id) if one.network_id in networks), default=1 << 16)
 
 
 @derives("floatingip", at=with_forwardings)
@@ -101,10 +105,12 @@ def door(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     yield from meters(net, policy, first)
     yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(address)), load(KNOWN, 1), load(OWNED, 1),
                load(PEER_MAC, mac_number(own.mac_address)), *ours)
-    least = narrowest(floating, net)
-    sized = () if least >= way.mtu else (load(PEER_MAC.of[0:16], least), larger(least + ETHERNET, TOO_LARGE))
+    least = narrowest(net, floating.id, floating.router_id)
+    measured = () if least >= way.mtu else (load(PEER_MAC.of[0:16], least), larger(least + ETHERNET, TOO_LARGE))
     yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == own.mac_address), *entering(way.router), load(OWNED, 1),
-               *sized, *ours, goto(ENTRY))
+               *measured, *ours, goto(ENTRY))
+    # Its other ports are nobody's; a router without SNAT would send what is for them out again, to itself.
+    yield flow(ENTRY, FALLBACK + 1, match(router, IPV4, IPV4_DST == address))
     # Before what is too large is cut: that is one errand for the agent.
     yield flow(ENTRY, OVERRIDE + 1, match(router, FRAGMENT, IPV4_DST == address, YIELDED == 0),
                *passing(net, policy, INGRESS, first), *to_the_door(PIECE))
@@ -143,6 +149,10 @@ def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow | Answer]
     for kind in ERRORS:
         yield flow(SNAT, EXACT + 2, match(router, ICMP, ICMP_TYPE == kind, IPV4_SRC == fixed), *to_the_door(TRANSLATE))
     yield flow(SNAT, EXACT + 2, match(leaves, FRAGMENT), *to_the_door(PIECE))
+    if narrowest(net, floating.id, floating.router_id) < inside.mtu:    # it may fit here
+        for low, bits, _ in blocks(outer, outer):
+            again = match(arrives, some(destination, low, bits), TOO_LARGE == 1, MEASURED == 0, YIELDED == 0)
+            yield flow(ENTRY, OVERRIDE + 1, again, load(TOO_LARGE, 0), *sized(inside.mtu, way), resubmit(ENTRY))
     if len(inner) < len(outer):
         remembered = ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed, port=inner[0])
         for low, bits, _ in blocks(outer, outer):

@@ -147,7 +147,7 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     for address, _ in way.addresses:
         ping, answer = echoed(address)
         yield flow(ROUTE, OVERRIDE + 2, match(ping, ROUTER == way.router), *answer)
-        if ":" in address:  # (of IPv4 it may be for who speaks under this address)
+        if address != speaks_as(net, row.router_id):  # (else it may be for who speaks under it)
             yield flow(ROUTE, OVERRIDE + 1, match(addressed(address), ROUTER == way.router), *to_the_door(NOT_SERVED))
 
 

@@ -62,9 +62,9 @@ def floating(port: str | None, fixed: str, router: str = "r") -> State:
                 floating_port_id="f-outside", port_id=port, fixed_ip_address=fixed, router_id=router))
 
 
-def forwarding(id: str, outer: str, inner: str, protocol: str = "tcp") -> State:
-    return (put("port_forwarding", id, floatingip_id="f", protocol=protocol, internal_port_id="port5",
-                internal_ip_address="10.1.0.15", external_port_range=outer, internal_port_range=inner),)
+def forwarding(id: str, outer: str, inner: str, protocol: str = "tcp", port: str = "port5", fixed: str = "10.1.0.15") -> State:
+    return (put("port_forwarding", id, floatingip_id="f", protocol=protocol, internal_port_id=port,
+                internal_ip_address=fixed, external_port_range=outer, internal_port_range=inner),)
 
 
 KINDS = ("router", "router_interface", "router_gateway", "floatingip", "port_forwarding")
@@ -91,6 +91,10 @@ STATES: dict[str, State] = {
     "a floating IP with forwardings": (
         *JOINED, *LEADING_OUT, *floating(None, ""), *forwarding("w", "8080:8080", "80:80"),
         *forwarding("n", "53:60", "5353:5360"), *forwarding("u", "100:109", "5000:5000", "udp")),
+    "a floating IP with forwardings to blue, and to green, which takes less": (
+        *JOINED, put("network", "green", project_id="demo", mtu=1300, segmentation_id=5002, number=9), *LEADING_OUT,
+        *floating(None, ""), *forwarding("w", "8080:8080", "80:80"),
+        *forwarding("n", "100:109", "5000:5009", port="port1", fixed="10.0.0.11")),
     "two routers that lead to each other": (*GREEN, router(routes=[{"destination": "10.2.0.0/24", "nexthop": "10.1.0.2"}]),
                                             *INTO_BLUE, *INTO_GREEN, *BEYOND,
                                             router("s", 4, routes=[{"destination": "10.0.0.0/24", "nexthop": "10.1.0.1"}])),

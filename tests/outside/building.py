@@ -1,5 +1,7 @@
 """A topology in a running cloud: built, joined, taken apart again, by the API and the lab."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from tests.clouds import RunningCloud, eventually
@@ -13,6 +15,8 @@ from topology.cloud import Cloud
 from topology.lab import guest as plugged
 
 NAMES = {TCP: "tcp", UDP: "udp"}
+ASTRAY = re.compile(r"\|ofproto_dpif_xlate\|(WARN|ERR)\|")
+COMPLAINTS = 8
 
 
 class Site:
@@ -25,6 +29,8 @@ class Site:
         self.words = {tenant: self._words(tenant) for tenant in TENANTS}
         self.made: list[str] = []
         """Paths of what joins networks, the last one first to go."""
+        self.read: dict[Path, int] = {}
+        """How much of each switch's log."""
 
     def _words(self, tenant: str) -> Words:
         groups = [self._post("/security-groups", name=f"crossing{n}", project_id=self.projects[tenant])["id"] for n in range(3)]
@@ -159,6 +165,16 @@ class Site:
     def probes(self, of: Topology) -> Probes:
         everybody = self.everybody(of)
         return Probes(everybody, PORTS, [(everybody[-1], WEB), (everybody[-1], WEB6)])
+
+    def complaints(self) -> str:
+        """Of which packets the switches have warned since this was asked last: those that go round."""
+        found = []
+        for log in sorted(self.cloud.state.glob("log/*-ovs-vswitchd.log")):
+            with log.open() as lines:
+                lines.seek(self.read.get(log, 0))
+                found += [f"{log.name}: {line}" for line in lines if ASTRAY.search(line)]
+                self.read[log] = lines.tell()
+        return "".join(found[:COMPLAINTS])
 
     def trace(self, of: Topology, probe: Probe) -> str:
         """What the switch of its host makes of the first packet of a guest's, as of a new connection."""
