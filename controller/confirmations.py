@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from controller.derive import hosts_reaching, vif_of
 from controller.lacks import Lacks
 from controller.peers import Question
-from controller.statuses import KINDS, Subject, host_of, ports_of
+from controller.statuses import KINDS, OF_ROUTER, Subject, host_of, ports_of
 from unryu import journal
 
 if TYPE_CHECKING:
     from controller.loop import Loop
-
-OF_ROUTER = "router_interface", "router_gateway"
-"""Rows beside the ports that a router has."""
 
 
 class Needs(NamedTuple):
@@ -158,7 +155,7 @@ class Confirmations:
             confirmed = [self._confirmed(host, of, own=host == own) for host, of in needs.items()]
             if all(confirmed):  # asked of all, for each that is another's begins to be asked by it
                 self._forget(subject)
-                self.loop.statuses.set(subject, "ERROR" if self.loop.blamed(subject[1]) else "ACTIVE")
+                self.loop.statuses.set(subject, "ERROR" if self.loop.faults.blamed(subject) else "ACTIVE")
         for question in list(self._questions):
             question.done = [host for host, needs in question.needs.items() if self._confirmed(host, needs, own=False)]
             if question.done or question.answered.is_set():

@@ -19,18 +19,18 @@ from prometheus_client import Gauge
 
 from controller.book import Courier
 from controller.confirmations import Confirmations
-from controller.derive import BOOK, Changes, Engine, Feature, Net, Unit
-from controller.drift import SENTENCES, Cookies, Difference, following, left_alone
-from controller.flow import Flow, text
+from controller.derive import BOOK, Changes, Engine, Feature, Net
+from controller.drift import Cookies, Difference, following, left_alone
+from controller.faults import Faults
 from controller.gateways import HELD, Gateways, placed
 from controller.leases import NOBODYS, Alone, Shares, Tenure
 from controller.openflow.connection import Connection
 from controller.peers import Peers, Question
 from controller.picture import Picture
-from controller.pipeline import BRIDGES, TABLES
+from controller.pipeline import BRIDGES
 from controller.pusher import Pusher
 from controller.reach import Reach
-from controller.statuses import KINDS, Statuses
+from controller.statuses import Statuses
 from unryu import journal, tls
 from unryu.db import Database
 from unryu.errors import Unavailable
@@ -69,9 +69,7 @@ class Loop:
         self._untold: dict[str, float] = {}
         """Hosts that have been claimed, and when: they are told what they should hold once the journal was read after that."""
         self.bridges: dict[int, tuple[str, str]] = {}
-        self.errors: dict[tuple[str, str, Any], list[Unit]] = {}
-        self._said: dict[Unit, str] = {}
-        """The faults of features that the log has."""
+        self.faults = Faults(self)
         self._reach, self._judged = Reach(), 0.0
         self.feed = journal.Feed(database, since=0)
         self.told = 0
@@ -170,7 +168,7 @@ class Loop:
         elif word == "asked":
             self.confirmations.ask(about)
         elif word == "refused":
-            self._blame(*about)
+            self.faults.refuse(*about)
         elif word == "differed":
             self._differed(*about)
         elif word == "drift":
@@ -214,7 +212,7 @@ class Loop:
         self.net = Net(self.picture)
         self._know()
         revision_wanted.set(self.picture.revision)
-        self._say_failed()
+        self.faults.failed()
         self.took = {"rows_s": round(drawn - began, 3), "derive_s": round(monotonic() - drawn, 3)}
 
     def look(self) -> None:
@@ -244,24 +242,15 @@ class Loop:
         self._dispatch(changes)
         self.told = self.picture.revision
         revision_wanted.set(self.picture.revision)
+        self.faults.failed()
         # A heartbeat moves nothing: of a thousand hosts, two hundred come each second.
         self.confirmations.consider(self.confirmations.concerned(
             e for e in entries if e.kind != "agent" or ("get", "agent", e.id) in touched))
-        self._say_failed()
-
-    def _say_failed(self) -> None:
-        """Each fault once: when it comes, and when it is another one."""
-        before, self._said = self._said, {unit: repr(error) for unit, error in self.engine.failed.items()}
-        for unit, error in self._said.items():
-            if before.get(unit) != error:
-                log.error("a feature failed; its resource has none of its flows", feature=unit.feature, id=unit.id,
-                          host=unit.host, error=error)
 
     def _dispatch(self, changes: Changes) -> None:
         for host, bridges in changes.items():
             for bridge, change in bridges.items():
-                for _, flow in (*change.add, *change.delete):
-                    self.errors.pop((host, bridge, flow.key), None)  # another flow now, or none
+                self.faults.changed(host, bridge, change)
             book = bridges.pop(BOOK, None)
             if book and host in self.couriers:
                 self.couriers[host].change(self.picture.revision, book)
@@ -324,7 +313,7 @@ class Loop:
                 courier.stop()
             self.couriers.clear()
         self._know()
-        self.errors = {place: units for place, units in self.errors.items() if shares.mine(place[0])}
+        self.faults.share(shares.mine)
         ours = [h for h in ("", *(agent.host for agent in self.picture.all("agent"))) if shares.mine(h)]
         new = [h for h in ours if shares.anew or not before.mine(h)]
         log.info("our hosts", number=len(ours), new=len(new))
@@ -354,29 +343,15 @@ class Loop:
     def _tell(self) -> None:
         for host in [host for host, at in self._untold.items() if at <= self._read_at]:
             del self._untold[host]
-            self.pushers[host].tell(self.engine.wanted[host], self.picture.revision)
-
-    def _blame(self, host: str, bridge: str, refused: Sequence[tuple[Flow, str]]) -> None:
-        """A flow that a switch does not take: say it as text, with whose it is."""
-        for flow, error in refused:
-            owners = self.engine.owners(host, bridge, flow)
-            self.errors[host, bridge, flow.key] = owners
-            log.error("a switch refused a flow", host=host, bridge=bridge, flow=text(flow, TABLES), error=error,
-                      owners=[f"{u.feature} of {u.id}" for u in owners])
-            self.confirmations.consider((kind, u.id) for u in owners for kind in KINDS if self.picture.get(kind, u.id))
+            if pusher := self.pushers.get(host):  # else it was removed meanwhile
+                self.faults.told(host)
+                pusher.tell(self.engine.wanted[host], self.picture.revision)
 
     def _differed(self, host: str, bridge: str, differ: Sequence[Difference]) -> None:
-        """What was found on a switch, as text, with whose it is; nothing, where it has begun anew."""
+        """What was found on a switch; nothing, where it has begun anew."""
         if bridge == "br-int" and not differ:
             self.gateways.emptied(host, placed(self.picture))
-        for kind, (cookie, flow), held in differ:
-            facts = {} if held is None else {"held": text(held, TABLES)}
-            log.warning(SENTENCES[kind], host=host, bridge=bridge, flow=text(flow, TABLES), cookie=f"{cookie:#018x}",
-                        owners=[f"{u.feature} of {u.id}" for u in self.engine.owners(host, bridge, flow)], **facts)
-
-    def blamed(self, port_id: str) -> bool:
-        return any(unit.id == port_id for units in self.errors.values() for unit in units) or any(
-            unit.id == port_id for unit in self.engine.failed)
+        self.faults.differed(host, bridge, differ)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def _waits(loop: "Loop", host: str, bridge: str) -> str:
     if not loop.shares.mine(host):
         return ""
     pusher, courier = loop.pushers.get(host), loop.couriers.get(host)
-    refused = sum(place[:2] == (host, bridge) for place in list(loop.errors))
+    refused = sum(place[:2] == (host, bridge) for place in list(loop.faults.refused))
     late = courier is not None and bridge == "br-int" and courier.realised < courier.sent
     return "; ".join(filter(None, (
         pusher.waits(bridge) if pusher else "to connect",

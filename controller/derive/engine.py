@@ -14,7 +14,7 @@ from controller.derive.plain import claims_of
 from controller.derive.sources import NOWHERE, Memo, Place, Raised, Shape, Source, everyone, joined, left
 from controller.derive.standing import Changes, Entry, Key, Standing, Unit
 from controller.derive.words import Feature, Here, remembered
-from controller.flow import Flow
+from controller.flow import Flow, Meter
 from controller.picture import Cell, Picture
 
 
@@ -57,7 +57,7 @@ class Engine:
         self._run()
         return self._standing.changes()
 
-    def owners(self, host: str, bridge: str, flow: Flow) -> list[Unit]:
+    def owners(self, host: str, bridge: str, flow: Flow | Meter) -> list[Unit]:
         """Whose flow it is: the way from a switch back to the resources."""
         spot = (host, bridge, flow.key)
         if spot in self.contested:
