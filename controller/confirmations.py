@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from controller.derive import hosts_reaching, vif_of
+from controller.gateways import HELD
 from controller.lacks import Lacks
 from controller.peers import Question
-from controller.statuses import KINDS, OF_ROUTER, Subject, host_of, ports_of
+from controller.statuses import KINDS, Subject, host_of, ports_of
 from unryu import journal
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ class Confirmations:
                 found["floatingip", entry.id] = None
             elif entry.kind == "port_forwarding":
                 found["floatingip", image["floatingip_id"]] = None
-            elif entry.kind in ("router", *OF_ROUTER):
+            elif entry.kind in ("router", *HELD):
                 router_id = image.get("router_id", entry.id)
                 found |= {("floatingip", f.id): None for f in where("floatingip", router_id=router_id)}
-                found |= {("port", row.port_id): None for kind in OF_ROUTER for row in where(kind, router_id=router_id)}
+                found |= {("port", row.port_id): None for kind in HELD for row in where(kind, router_id=router_id)}
             elif entry.kind == "agent":
                 found |= dict.fromkeys(self.on(image["host"]))
-                for row in (row for kind in OF_ROUTER for row in where(kind, host=image["host"])):
+                for row in (row for kind in HELD for row in where(kind, host=image["host"])):
                     found |= self._with_port(row.port_id) | {("floatingip", f.id): None for f in where(
                         "floatingip", router_id=row.router_id, port_id=None)}
             elif entry.kind == "network":
@@ -109,7 +110,7 @@ class Confirmations:
         if port.binding_host_id:
             plugged = vif_of(self.loop.net, port.binding_host_id, port.id)
             return hosts_reaching(self.loop.net, port.network_id) if plugged else None
-        rows = (row for kind in OF_ROUTER for row in self.loop.picture.where(kind, port_id=port.id))
+        rows = (row for kind in HELD for row in self.loop.picture.where(kind, port_id=port.id))
         return next((self._hosts_of_router(row) for row in rows), None)
 
     def _without(self, record: Any) -> bool:

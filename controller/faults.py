@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from controller.derive import Change, Unit
 from controller.drift import SENTENCES, Difference
 from controller.flow import Flow, Meter, text
+from controller.gateways import HELD
 from controller.picture import Picture
 from controller.pipeline import TABLES
-from controller.statuses import KINDS, OF_ROUTER, Subject
+from controller.statuses import KINDS, Subject
 from unryu.logs import log
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def telling(picture: Picture, kind: str, id: str) -> Iterator[Subject]:
         yield kind, id
     elif kind == "port_forwarding":
         yield "floatingip", record.floatingip_id
-    elif kind in OF_ROUTER:
+    elif kind in HELD:
         yield "port", record.port_id
     elif kind == "router":
-        yield from (("port", row.port_id) for each in OF_ROUTER for row in picture.where(each, router_id=id))
+        yield from (("port", row.port_id) for each in HELD for row in picture.where(each, router_id=id))

@@ -14,8 +14,6 @@ BATCH = 500  # statuses in one transaction: what else wants to write waits no lo
 AGAIN = 0.5  # seconds
 KINDS = ("port", "floatingip")
 """Whose status is what switches have confirmed."""
-OF_ROUTER = "router_interface", "router_gateway"
-"""Rows beside the ports that a router has."""
 
 Subject = tuple[str, str]
 """Its kind, its id."""
