@@ -1,6 +1,6 @@
 """Availability zones: there is one, and every host is in it."""
 
-from unryu.resource import says
+from unryu.checks import says
 
 ZONE = "default"
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from controller.ipam import address
 from controller.qos import may_leave
+from unryu.checks import between, one_of
 from unryu.errors import BadRequest, Conflict, NotFound
-from unryu.resource import UNSET, Resource, between, field, one_of
+from unryu.resource import UNSET, Resource, field
 
 if TYPE_CHECKING:
     from unryu.auth import Context

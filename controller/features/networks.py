@@ -7,8 +7,9 @@ from controller.allocate import NETWORK_NUMBERS, free_number
 from controller.qos import may_leave
 from controller.segments import LARGEST_MTU, LEAST_MTU, TYPES, mtu, segment
 from controller.zones import ZONE, zone_hints
+from unryu.checks import one_of, says
 from unryu.errors import BadRequest, Conflict
-from unryu.resource import UNSET, Resource, field, one_of, says
+from unryu.resource import UNSET, Resource, field
 from unryu.scope import granted
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from controller.qos import DIRECTIONS, EGRESS
+from unryu.checks import between, one_of, says
 from unryu.errors import Conflict
-from unryu.resource import Resource, between, field, nouns, one_of, says
+from unryu.resource import Resource, field, nouns
 
 if TYPE_CHECKING:
     from unryu.auth import Context

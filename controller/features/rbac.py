@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, Self
 
+from unryu.checks import one_of
 from unryu.errors import BadRequest, Conflict, Forbidden
-from unryu.resource import Resource, field, nouns, one_of
+from unryu.resource import Resource, field, nouns
 from unryu.scope import EVERYBODY, dependent, grant, seen
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any, Self
 
 from unryu import quota
+from unryu.checks import between, one_of
 from unryu.errors import BadRequest, Conflict
-from unryu.resource import Resource, between, field, nouns, one_of
+from unryu.resource import Resource, field, nouns
 
 if TYPE_CHECKING:
     from unryu.auth import Context

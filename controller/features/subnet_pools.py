@@ -8,8 +8,9 @@ from pydantic import AfterValidator, ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from controller.ipam import cidr, without
+from unryu.checks import between
 from unryu.errors import BadRequest, Conflict
-from unryu.resource import UNSET, Resource, action, between, field
+from unryu.resource import UNSET, Resource, action, field
 
 if TYPE_CHECKING:
     from unryu.auth import Context

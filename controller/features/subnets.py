@@ -20,8 +20,9 @@ from controller.ipam import (
     without,
 )
 from controller.segments import LEAST_MTU
+from unryu.checks import between, one_of
 from unryu.errors import BadRequest, Conflict
-from unryu.resource import UNSET, Resource, between, field, one_of
+from unryu.resource import UNSET, Resource, field
 from unryu.scope import seen
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any, Self
 import flask
 
 from unryu.auth import Context, Tokens
+from unryu.checks import between, one_of
 from unryu.db import Database
 from unryu.errors import Conflict, Fault
-from unryu.resource import Resource, between, field, metadata, nouns, one_of
+from unryu.resource import Resource, field, metadata, nouns
 from unryu.rest import Api, Dialect
 
 if TYPE_CHECKING:

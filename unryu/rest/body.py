@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import pydantic
 
 from unryu.auth import Context
+from unryu.checks import between
 from unryu.errors import BadRequest, Forbidden, UnsupportedType
-from unryu.resource import Field, Resource, between
+from unryu.resource import Field, Resource
 
 MOST = 1000
 """Items, or operations, in one call."""
