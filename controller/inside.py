@@ -112,7 +112,17 @@ def towards(net: Net, router_id: str, hop: str) -> Interface | None:
 @remembered
 def largest(net: Net, router_id: str) -> int:
     """The largest MTU of its networks: from there packets come that another may not take."""
-    return max((one.mtu for one in (*interfaces(net, router_id), outside(net, router_id)) if one), default=0)
+    return max(_mtus(net, router_id), default=0)
+
+
+@remembered
+def fits_everywhere(net: Net, router_id: str, mtu: int) -> bool:
+    """May none of its networks take less?"""
+    return all(mtu <= other for other in _mtus(net, router_id))
+
+
+def _mtus(net: Net, router_id: str) -> list[int]:
+    return [one.mtu for one in (*interfaces(net, router_id), outside(net, router_id)) if one]
 
 
 def host_mac(here: Here) -> str:

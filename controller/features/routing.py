@@ -38,7 +38,19 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import ETHERNET, Interface, host_mac, interface, interfaces, largest, outside, routes, to_the_door, towards
+from controller.inside import (
+    ETHERNET,
+    Interface,
+    fits_everywhere,
+    host_mac,
+    interface,
+    interfaces,
+    largest,
+    outside,
+    routes,
+    to_the_door,
+    towards,
+)
 from controller.outside import across, entering
 from controller.pipeline import (
     AGENT,
@@ -106,10 +118,13 @@ def hosts_of_its_router(record: Any, net: Net) -> Iterable[str]:
 
 @derives("router_interface", at=hosts_of_its_router)
 def doorstep(row: Any, net: Net, here: Here) -> Iterator[Flow]:
-    """What is addressed to it; from a wire it comes to one host only (wires.py)."""
+    """What is addressed to it; from a wire it comes to one host only (wires.py). Where no other network takes less than this,
+    nothing is measured: it would have every packet go alone through the rest of the switch."""
     if one := interface(net, row.id):
         near = FROM_WIRE == 0 if one.wired else ()
-        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac, near), *entering(one.router), goto(ROUTE))
+        fits = one.mtu < largest(net, row.router_id) and fits_everywhere(net, row.router_id, one.mtu)
+        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac, near), *entering(one.router),
+                   *([load(MEASURED, 1)] if fits else []), goto(ROUTE))
 
 
 @derives("router_interface", at=hosts_of_its_router)

@@ -96,6 +96,14 @@ def test_what_one_more_costs(host: str) -> None:
     assert len(flows(showing(narrow), host)) - joined == 2, "where it takes less, what is too large is two flows more"
 
 
+def test_what_fits_everywhere_is_not_measured() -> None:
+    """From the network that takes least. (A packet that is measured goes on alone, without those that came with it.)"""
+    doors = [line for line in flows(showing(routed.STATES["green takes less than blue"]))
+             if "table=l2" in line and "goto_table:route" in line]
+    unmeasured = [line for line in doors if "load:0x1->NXM_NX_REG0[24]" in line]
+    assert len(doors) > 1 and len(unmeasured) == 1 and "reg0=0x9/0x7fff" in unmeasured[0], doors
+
+
 def test_a_route_that_its_own_subnet_or_another_route_answers_first_is_none() -> None:
     found = [line for line in flows(showing(routed.STATES["a router with routes"])) if "table=route," in line]
     assert sum("nw_dst=10.9.0.0/16" in line for line in found) == 1
