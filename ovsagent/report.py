@@ -171,10 +171,13 @@ class Reporter:
         """Until there is news, a heartbeat is due, or the controller goes away: its successor must hear all of it."""
         line = self._lines[0][0].sock
         due = max(0.0, self._whole_at + HEARTBEAT - time.monotonic()) if self._latest else HEARTBEAT
-        heard = select.select([self._ear, *filter(None, [line])], [], [], due)[0]
-        if self._ear in heard:
+        poll = select.poll()    # select() knows no descriptor beyond 1,023, and a thousand may be callers at the door
+        for each in filter(None, (self._ear, line)):
+            poll.register(each, select.POLLIN)
+        heard = {descriptor for descriptor, _ in poll.poll(due * 1000)}
+        if self._ear.fileno() in heard:
             self._ear.recv(4096)
-        if line in heard:
+        if line and line.fileno() in heard:
             self._hang_up()
             self._stopping.wait(RETRY[0])
 

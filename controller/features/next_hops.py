@@ -115,12 +115,13 @@ def hearsay(network: Any, net: Net, here: Here) -> Iterator[Flow]:
             return
         ours = ETH_DST == own
     for said, address, mac in SAID:
-        yield flow(HEARD, SPECIAL if mac is ETH_SRC else EXACT, match(NETWORK == network.number, FROM_WIRE == 1, ours, said),
+        yield flow(HEARD, SPECIAL if mac is ETH_SRC else EXACT,
+                   match(NETWORK == network.number, FROM_WIRE == 1, ours, said, of_one(mac)),
                    *laid(address), learnt(mac, network), *copied)
     # To everybody it says that it is another now, perhaps: heeded of whom we know (as RFC 826 has it), or every address that any
     # host announces would be remembered by all.
     for said, address, mac in SAID:
-        known = match(NETWORK == network.number, FROM_WIRE == 1, KNOWN == 1, anybodys(said))
+        known = match(NETWORK == network.number, FROM_WIRE == 1, KNOWN == 1, anybodys(said), of_one(mac))
         yield flow(RESOLVED, OVERRIDE + (mac is ETH_SRC), known, learnt(mac, network))
         if mac is not ETH_SRC:
             yield flow(HEARD, EXACT, match(NETWORK == network.number, FROM_WIRE == 1, TO_ALL, anybodys(said)), *laid(address),
@@ -130,6 +131,11 @@ def hearsay(network: Any, net: Net, here: Here) -> Iterator[Flow]:
 def anybodys(said: Terms) -> Terms:
     """Who asks everybody by ARP says who he is, as who answers."""
     return ARP if said is ARP_REPLY else said
+
+
+def of_one(mac: Field) -> Terms:
+    """Not that of a group: what routers send to one host would be everybody's (RFC 1812, 3.3.2)."""
+    return mac.masked("00:00:00:00:00:00", "01:00:00:00:00:00")
 
 
 def learnt(mac: Field, network: Any) -> bytes:

@@ -57,6 +57,7 @@ class Device:
         self.longest = longest
         self._filter = b""
         self._socket: socket.socket | None = None
+        self._poll = select.poll()      # select() knows no descriptor beyond 1,023, and a thousand may be callers at the door
         self._number = 0        # of the device, as the socket knows it
         self._looked = 0.0
 
@@ -75,7 +76,7 @@ class Device:
         if device is None:
             return
         try:
-            if not select.select([device], [], [], min(patience, LOOK))[0]:
+            if not self._poll.poll(min(patience, LOOK) * 1000):
                 return
             for _ in range(BATCH):
                 frame, extra, _, source = device.recvmsg(self.longest, socket.CMSG_SPACE(20))
@@ -123,7 +124,8 @@ class Device:
             if error.errno not in (errno.ENODEV, errno.ENXIO):
                 raise
             return
-        self._socket, self._number = device, link.number
+        self._socket, self._number, self._poll = device, link.number, select.poll()
+        self._poll.register(device, select.POLLIN)
         self.ignore(self._filter)
         log.info("open", extra={"device": self.name, "number": link.number})
 

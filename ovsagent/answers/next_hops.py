@@ -158,11 +158,13 @@ def question(address: bytes, asker: Asker) -> bytes:
 
 
 def answers(frame: bytes) -> tuple[bytes, bytes] | None:
-    """Address and MAC, if it is a reply or an advertisement."""
+    """Address and MAC, if it is a reply or an advertisement; and that of one host, not of a group (RFC 1812, 3.3.2)."""
     kind = int.from_bytes(frame[12:14], "big")
     if kind == ARP and len(frame) >= 42 and frame[14:22] == bytes.fromhex("0001080006040002"):
-        return frame[28:32], frame[22:28]
-    if kind == IPV6 and len(frame) >= 78 and frame[20] == ICMPV6 and frame[54] == 136:
-        target, options = frame[62:78], frame[78:]
-        return target, options[2:8] if options[:2] == b"\x02\x01" and len(options) >= 8 else frame[6:12]
-    return None
+        address, mac = frame[28:32], frame[22:28]
+    elif kind == IPV6 and len(frame) >= 78 and frame[20] == ICMPV6 and frame[54] == 136:
+        address, options = frame[62:78], frame[78:]
+        mac = options[2:8] if options[:2] == b"\x02\x01" and len(options) >= 8 else frame[6:12]
+    else:
+        return None
+    return None if mac[0] & 1 else (address, mac)

@@ -85,7 +85,8 @@ class Routers:
                 self._stopping.wait(LOOK / 5)
                 continue
             now = time.monotonic()
-            self.toll.release(now)
+            for meter in (self.toll, self.spoken, self.all_spoken, self.translating):
+                meter.release(now)
             for frame, number in self.device.hear(self.next_hops.pause(now)):
                 if self.toll.pass_(frame, number, time.monotonic()):
                     self.heard(frame, number, time.monotonic())

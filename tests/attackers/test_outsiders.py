@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
-from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_Redirect, IPv6
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -74,6 +74,19 @@ def test_nobody_outside_reaches_what_has_no_address_there_or_speaks_as_who_is_in
                               / IPv6(src=OUTSIDE6, dst=routed.near.six) / WORDS])
     assert len(near) == 2
     routed.serves()
+
+
+def test_no_next_hop_has_the_mac_of_a_group(routed: Scene) -> None:
+    """What is sent to it would be everybody's (RFC 1812, 3.3.2): whatever the wire says of a next hop that is known."""
+    routed.serves()
+    group, own, gateway = "33:33:00:00:00:05", routed.own[4], routed.macs["outside", 4]
+    said = ICMPv6ND_NA(tgt=OUTSIDE6, R=1, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=group)
+    routed.outsider.send([Ether(src=routed.outsider.mac, dst=to) / packet for to in (ALL, gateway) for packet in (
+        ARP(op=2, hwsrc=group, psrc=OUTSIDE, hwdst=gateway, pdst=own), ARP(op=1, hwsrc=group, psrc=OUTSIDE, pdst=OUTSIDE),
+        IPv6(src=OUTSIDE6, dst="ff02::1", hlim=255) / said)])
+    routed.serves()
+    for host in ("h1", "h2"):
+        assert "0x333300000005" not in routed.cloud.ofctl(host, "dump-flows", "br-int", "table=102")
 
 
 def announced(s: Scene, words: list[str], by: str) -> list[Packet]:

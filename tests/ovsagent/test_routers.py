@@ -185,6 +185,8 @@ def test_a_packet_waits_for_its_next_hop_and_is_sent_on(door: tuple[routers.Rout
     reply = framed(mac(OUTSIDE), mac("0a:00:00:00:00:01"), 0x0806, struct.pack(
         ">HHBBH6s4s6s4s", 1, 0x800, 6, 4, 2, mac("0a:00:00:00:00:01"), address4("203.0.113.1"), mac(OUTSIDE),
         address4("203.0.113.5")))
+    desk.heard(reply[:22] + mac("01:00:5e:00:00:01") + reply[28:], 9, 10.2)
+    assert not said, "a group is nobody's next hop"
     desk.heard(reply, 9, 10.2)
     assert [Packet(frame).get_protocol(ethernet.ethernet).dst for frame, _ in said] == ["0a:00:00:00:00:01"] * 2
     assert all(frame[14:] == ASKED4 and number == 9 for frame, number in said)
