@@ -29,6 +29,7 @@ from controller.flow import (
 )
 from controller.ipam import eui64
 from controller.pipeline import AGENT, L2, PEER_MAC, REASON
+from controller.scopes import Scopes, scopes
 from controller.segments import wired
 
 ETHERNET = 14  # bytes of a frame before its packet, which a switch counts in its length
@@ -47,6 +48,7 @@ class Interface(NamedTuple):
     mtu: int
     wired: bool
     """Whoever is on that wire is its neighbour, known or not."""
+    scopes: Scopes
     addresses: tuple[tuple[str, str], ...]
     """Each with the prefix of its subnet."""
 
@@ -69,9 +71,9 @@ def interfaces(net: Net, router_id: str) -> tuple[Interface, ...]:
 
 
 @remembered
-def networks(net: Net, router_id: str) -> tuple[tuple[str, int], ...]:
+def networks(net: Net, router_id: str) -> tuple[tuple[str, int, Scopes], ...]:
     """Those that it is on, each once, with their numbers: on one it may have a port for each IP version."""
-    return tuple(sorted({(one.network_id, one.network) for one in interfaces(net, router_id)}))
+    return tuple(sorted({(one.network_id, one.network, one.scopes) for one in interfaces(net, router_id)}))
 
 
 @remembered
@@ -86,6 +88,7 @@ def _standing(net: Net, row: Any) -> Interface | None:
         return None
     subnets = ((f["ip_address"], net.get("subnet", f["subnet_id"])) for f in port.fixed_ips)
     return Interface(router.number, network.id, network.number, port.id, port.mac_address, network.mtu, wired(network),
+                     scopes(net, row.router_id).get(network.id, ()),
                      tuple((address, subnet.cidr) for address, subnet in subnets if subnet))
 
 

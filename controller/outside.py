@@ -38,6 +38,7 @@ from controller.pipeline import (
     ROUTERS_ZONES,
     TOO_LARGE,
 )
+from controller.scopes import Scopes, come_from
 
 ERRORS = 3, 11, 12  # of ICMP: unreachable, time exceeded, parameter problem
 
@@ -107,7 +108,7 @@ def across(mac: str) -> tuple[bytes | Jump, ...]:
 def crossing(net: Net, here: Here, router_id: str, mac: str, host: str) -> Iterator[Flow]:
     """By the tunnels of the router's networks to that host, which has the MAC."""
     peer = Here(host, net).agent
-    for network_id, number in networks(net, router_id):
+    for network_id, number, _ in networks(net, router_id):
         network = net.get("network", network_id)
         tunnel = here.ofport("br-tun", network.network_type)
         if tunnel and peer and peer.tunnel_ip:
@@ -115,11 +116,11 @@ def crossing(net: Net, here: Here, router_id: str, mac: str, host: str) -> Itera
                        set_field(TUN_DST, peer.tunnel_ip), output(tunnel))
 
 
-def entering(router: int) -> tuple[bytes, ...]:
+def entering(router: int, scopes: Scopes) -> tuple[bytes, ...]:
     """The words of table l2 for what is addressed to a router: from here on it is nobody's copy, and may go back to where it
-    came from."""
+    came from, of which the scopes are noted."""
     return (load(ROUTER, router), load(FROM_OVERLAY, 0), load(FROM_WIRE, 0), load(MEASURED, 0), load(TOO_LARGE, 0),
-            load(IN_PORT[0:16], 0))
+            load(IN_PORT[0:16], 0), *come_from(scopes))
 
 
 def sized(mtu: int, way: Interface) -> tuple[bytes, ...]:

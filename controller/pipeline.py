@@ -35,6 +35,8 @@ FROM_PORT = Reg("from_port", 6, 16, 16)  # the guest's here that sent it; 0 wher
 REASON = Reg("reason", 7, 0, 16)
 GENERATION = Reg("generation", 7, 16, 8)  # of this host, as it yielded
 CLAIMED_MAC = Reg("claimed_mac", 10, 0, 48)
+# Of the network that a packet came to its router from. (Registers as numbers of 64 bits: the first of them is the upper half.)
+SCOPE4, SCOPE6 = Reg("scope4", 4, 16, 16), Reg("scope6", 10, 16, 16)
 METER = OPENFLOWS_OWN  # one more that it is to pass: 26 bits in one piece, which no register has left
 ADDRESS = Reg("address", 12, 0, 128)  # the one that is asked about; see controller/addresses.py
 
@@ -84,11 +86,12 @@ ENTRY = Table("br-int", 90, "entry", "Is it for a floating IP, a forwarding, or 
               next=("entry", "l2", "returned", "route", "agent", "limit"))
 RETURNED = Table("br-int", 92, "returned", "Did SNAT know the connection?", next=("l2", "route", "agent"))
 ROUTE = Table("br-int", 94, "route", "Which way is its destination?",
-              next=("whose", "overlay", "l2", "route", "exit", "neighbour", "agent"))
+              next=("whose", "overlay", "l2", "route", "scope", "exit", "neighbour", "agent"))
+SCOPE = Table("br-int", 95, "scope", "Is where it goes in the address scope that it comes from?", next=("neighbour",))
 EXIT = Table("br-int", 96, "exit", "Has who sent it an address outside? Or from which host does it leave?",
              next=("overlay", "snat", "uplink", "yielded_to", "agent", "limit"))
 SNAT = Table("br-int", 97, "snat", "Under which address does it leave, if this is the gateway still?",
-             next=("overlay", "uplink", "agent", "limit"))
+             next=("overlay", "snat", "uplink", "agent", "limit"))
 UPLINK = Table("br-int", 98, "uplink", "Which is the next hop outside?", next=("whose", "neighbour"))
 NEIGHBOUR = Table("br-int", 100, "neighbour", "Which MAC has the next hop?", next=("l2", "next_hops", "resolved"))
 NEXT_HOPS = Table("br-int", 102, "next_hops", "Which MAC did a next hop outside say that it has?", learned=True)
@@ -109,12 +112,13 @@ VTEP = Table("br-tun", 62, "vtep", "From behind which VTEP was a MAC that moves 
 WIRE = Table("br-ex", 0, "wire", "Is it for a network on this wire?")
 
 TABLES = (CLASSIFY, MARKS, SPOOF, OWN, SENDER, LOCAL, ANSWER, ADVERTISE, TRACK, VERDICT, RULES, WHOSE, JOINED, MEMBERS, COMMIT,
-          HEARD, L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, WHENCE, ASKER, OUTPUT, PACED, ENTRY, RETURNED, ROUTE, EXIT,
-          SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, LIMIT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP, WIRE)
+          HEARD, L2, MOVED, HOLDER, ASK, OPEN, FLOOD, OVERLAY, WHENCE, ASKER, OUTPUT, PACED, ENTRY, RETURNED, ROUTE, SCOPE,
+          EXIT, SNAT, UPLINK, NEIGHBOUR, NEXT_HOPS, RESOLVED, YIELDED_TO, AGENT, LIMIT, ORIGIN, ARRIVE, INWARD, DEPART, VTEP,
+          WIRE)
 LEARNED_TABLES = frozenset((t.bridge, t.number) for t in TABLES if t.learned)
 REGISTERS = (NETWORK, FROM_OVERLAY, TO_GUEST, INBOUND, UNTRACKED, STRANGER, KNOWN, FROM_WIRE, OWNED, TOO_LARGE, MEASURED,
              OF_ROUTER, YIELDED, CUT, RENAMED, OUT_PORT, CHUNK, POLICY, PEER_MAC, PEER_POLICY, ROUTER, FROM_PORT, REASON,
-             GENERATION, CLAIMED_MAC, ADDRESS)
+             GENERATION, CLAIMED_MAC, SCOPE4, SCOPE6, ADDRESS)
 
 # Who answers at the host's door: the same on every host, and no guest's own.
 DOOR_MAC = "fa:16:3f:ff:ff:fe"

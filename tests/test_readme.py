@@ -39,10 +39,14 @@ def environment(cloud: RunningCloud) -> Iterator[dict[str, str]]:
         for port in admin.ports(device_id=router.id, device_owner="network:router_interface"):
             sdk.remove_interface_from_router(router, port_id=port.id)
         sdk.delete_router(router)
-    for network in (network for name in ("blue", "front", "back", "rack") for network in admin.networks(name=name)):
+    for network in (network for name in ("blue", "front", "back", "rack", "apart") for network in admin.networks(name=name)):
         for port in admin.ports(network_id=network.id):
             admin.delete_port(port)
         admin.delete_network(network)
+    for pool in sdk.subnet_pools(name="campus"):
+        sdk.delete_subnet_pool(pool)
+    for scope in sdk.address_scopes(name="campus"):
+        sdk.delete_address_scope(scope)
     for group in sdk.security_groups(name="lab"):
         sdk.delete_security_group(group)
     for rule in sdk.security_group_rules(direction="ingress", protocol="icmp"):

@@ -70,6 +70,7 @@ from controller.pipeline import (
     YIELDED_TO,
 )
 from controller.qos import INGRESS, meters, of_floating, passing, ruling, sending
+from controller.scopes import translated
 from controller.speaking import spoken, succession, whether_yielded
 
 ABROAD = 1  # the number of a conjunction
@@ -137,11 +138,11 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     # Owned: so ARP on the wire is answered here, and nowhere else.
     yield flow(WHOSE, OVERRIDE, match(NETWORK == way.network, held(address)), load(KNOWN, 1), load(OWNED, 1),
                load(PEER_MAC, mac_number(one.mac)), *ours)
-    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == one.mac), *entering(way.router), load(OWNED, 1),
+    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == one.mac), *entering(way.router, way.scopes), load(OWNED, 1),
                *sized(inside.mtu, way), *ours, goto(ENTRY))
-    arrives = router, IPV4, IPV4_DST == address
-    yield flow(ENTRY, EXACT, match(*arrives), *received, load(RENAMED, 1), set_field(IPV4_DST, fixed), goto(ROUTE))
-    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, load(RENAMED, 1), ct_clear(),
+    arrives, renamed = (router, IPV4, IPV4_DST == address), (load(RENAMED, 1), *translated(way.scopes))
+    yield flow(ENTRY, EXACT, match(*arrives), *received, *renamed, set_field(IPV4_DST, fixed), goto(ROUTE))
+    yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, *renamed, ct_clear(),
                ct_nat(zone(way.router), ROUTE, destination=fixed))
     abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network), *ours
     leaves = router, IPV4, IPV4_SRC == fixed, CT_MARK == 0

@@ -66,6 +66,7 @@ from controller.pipeline import (
     YIELDED,
 )
 from controller.qos import INGRESS, meters, of_forwarding, passing, ruling, sending
+from controller.scopes import translated
 from controller.speaking import spoken, whether_yielded
 
 PROTOCOLS = {"tcp": (6, TCP, TCP_SRC, TCP_DST), "udp": (17, UDP, UDP_SRC, UDP_DST)}
@@ -107,8 +108,8 @@ def door(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
                load(PEER_MAC, mac_number(own.mac_address)), *ours)
     least = narrowest(net, floating.id, floating.router_id)
     measured = () if least >= way.mtu else (load(PEER_MAC.of[0:16], least), larger(least + ETHERNET, TOO_LARGE))
-    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == own.mac_address), *entering(way.router), load(OWNED, 1),
-               *measured, *ours, goto(ENTRY))
+    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == own.mac_address), *entering(way.router, way.scopes),
+               load(OWNED, 1), *measured, *ours, goto(ENTRY))
     # Its other ports are nobody's; a router without SNAT would send what is for them out again, to itself.
     yield flow(ENTRY, FALLBACK + 1, match(router, IPV4, IPV4_DST == address))
     # Before what is too large is cut: that is one errand for the agent.
@@ -141,6 +142,7 @@ def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow | Answer]
     address, fixed, router = floating.floating_ip_address, forwarding.internal_ip_address, ROUTER == way.router
     policy, first = limits(floating, net)
     received, sent = passing(net, policy, INGRESS, first), (*sending(net, policy, first), *abroad(way, own))
+    anybodys = translated(way.scopes)
     arrives, leaves = match_of(router, protocol, IPV4_DST, address), match_of(router, protocol, IPV4_SRC, fixed)
     outer, inner = span(forwarding.external_port_range), span(forwarding.internal_port_range)
     said = answer("forwarding", forwarding.id, zone=zone(way.router), outside=way.network, address=address, mac=own.mac_address,
@@ -156,8 +158,9 @@ def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow | Answer]
     if len(inner) < len(outer):
         remembered = ct_clear(), ct_nat(zone(way.router), ROUTE, destination=fixed, port=inner[0])
         for low, bits, _ in blocks(outer, outer):
-            yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), *received, *remembered)
-        yield flow(ENTRY, OVERRIDE + 3, match(arrives, FRAGMENT, ETH_SRC == label(number, outer[0]), YIELDED == 0), *remembered)
+            yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), *received, *anybodys, *remembered)
+        yield flow(ENTRY, OVERRIDE + 3, match(arrives, FRAGMENT, ETH_SRC == label(number, outer[0]), YIELDED == 0), *anybodys,
+                   *remembered)
         back = *sent, ct_nat(zone(way.router), UPLINK, source=address)
         yield flow(SNAT, EXACT + 1, match(leaves, source == inner[0]), *back)
         yield flow(SNAT, EXACT + 3, match(leaves, FRAGMENT, ETH_SRC == label(number, outer[0])), *back)
@@ -165,7 +168,7 @@ def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow | Answer]
         return
     yield said
     for low, bits, to in blocks(outer, inner):
-        yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), *received, set_field(IPV4_DST, fixed),
+        yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), *received, *anybodys, set_field(IPV4_DST, fixed),
                    *another(destination, low, to, bits), goto(ROUTE))
         yield flow(SNAT, EXACT + 1, match(leaves, some(source, to, bits)), *sent, set_field(IPV4_SRC, address),
                    *another(source, to, low, bits), goto(UPLINK))

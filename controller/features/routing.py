@@ -74,6 +74,7 @@ from controller.pipeline import (
     REASON,
     ROUTE,
     ROUTER,
+    SCOPE,
     SPECIAL,
     TOO_LARGE,
     WHOSE,
@@ -123,7 +124,7 @@ def doorstep(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     if one := interface(net, row.id):
         near = FROM_WIRE == 0 if one.wired else ()
         fits = one.mtu < largest(net, row.router_id) and fits_everywhere(net, row.router_id, one.mtu)
-        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac, near), *entering(one.router),
+        yield flow(L2, EXACT, match(NETWORK == one.network, ETH_DST == one.mac, near), *entering(one.router, one.scopes),
                    *([load(MEASURED, 1)] if fits else []), goto(ROUTE))
 
 
@@ -168,7 +169,7 @@ def _inward(net: Net, here: Here, router_id: str, one: Interface, prefix: str, n
         yield from _way(net, here, router_id, one, prefix, load(MEASURED, 0), *across(one.mac))
         return
     yield from _way(net, here, router_id, one, prefix, load(NETWORK, one.network), set_field(ETH_SRC, one.mac), dec_ttl(),
-                    load(MEASURED, 0), *next_hop, load(KNOWN, 0), resubmit(WHOSE), goto(NEIGHBOUR))
+                    load(MEASURED, 0), *next_hop, load(KNOWN, 0), resubmit(WHOSE), goto(SCOPE if one.scopes else NEIGHBOUR))
 
 
 def _outward(net: Net, here: Here, router_id: str, one: Interface, prefix: str) -> Iterator[Flow]:

@@ -70,6 +70,7 @@ from controller.pipeline import (
     YIELDED,
 )
 from controller.qos import INGRESS, meters, of_gateway, passing, sending
+from controller.scopes import alike, translated, untranslated
 from controller.speaking import agents_word, announced, succession, whether_yielded
 
 
@@ -114,29 +115,30 @@ def addresses(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 @derives("router_gateway", at=its_host)
 def inward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
-    """From outside: un-SNATed; without SNAT, and with IPv6, as it is."""
+    """From outside: un-SNATed; without SNAT, within an address scope, and with IPv6, as it is."""
     received = passing(net, row.qos_policy_id or "", INGRESS, of_gateway(outside(net, row.router_id).router))
     way, ways, own = outside(net, row.router_id), interfaces(net, row.router_id), speaks_as(net, row.router_id)
     least = min((w.mtu for w in ways), default=way.mtu)
-    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == way.mac), *entering(way.router), load(OWNED, 0),
+    yield flow(L2, EXACT, match(NETWORK == way.network, ETH_DST == way.mac), *entering(way.router, way.scopes), load(OWNED, 0),
                *(sized(least, way) if own else ()), *whether_yielded(way.mac), goto(ENTRY))
     router = ROUTER == way.router
     if own:
-        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), *received, ct_clear(),
+        yield flow(ENTRY, SPECIAL, match(router, IPV4, IPV4_DST == own), *received, *translated(way.scopes), ct_clear(),
                    ct_undo(zone(way.router), RETURNED))
-    else:
-        yield flow(ENTRY, FALLBACK, match(router, IPV4), *received, goto(ROUTE))
+    if not own or untranslated(way.scopes, way.scopes):
+        yield flow(ENTRY, FALLBACK, match(router, IPV4), *received, *([load(MEASURED, 0)] if own else ()), goto(ROUTE))
     yield flow(ENTRY, FALLBACK, match(router, IPV6), *received, load(MEASURED, 0), goto(ROUTE))
 
 
 @derives("router_gateway", at=its_exits)
 def mirrored(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """Nobody outside has an address of inside, by which a group there might let him in; but without SNAT our own guests have."""
+    way = outside(net, row.router_id)
     for one in interfaces(net, row.router_id):
         for cidr in sorted({cidr for _, cidr in one.addresses}):
             if ":" in cidr:
                 yield flow(ENTRY, OVERRIDE + 2, match(ROUTER == one.router, IPV6, IPV6_SRC == cidr))
-            elif speaks_as(net, row.router_id):
+            elif speaks_as(net, row.router_id) and not untranslated(one.scopes, way.scopes):
                 yield flow(ENTRY, OVERRIDE + 2, match(ROUTER == one.router, IPV4, IPV4_SRC == cidr))
 
 
@@ -153,22 +155,25 @@ def echo(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 
 @derives("router_gateway", at=its_host)
 def outward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
-    """From inside, of this host and of all others: under the router's address, or with IPv6 and without SNAT its own."""
+    """From inside, of all hosts: under the router's address; without SNAT, within an address scope, and with IPv6 as it is."""
     policy, first = row.qos_policy_id or "", of_gateway(outside(net, row.router_id).router)
     yield from meters(net, policy, first)
     sent = sending(net, policy, first)
     way, own = outside(net, row.router_id), speaks_as(net, row.router_id)
     router = ROUTER == way.router
-    for _, number in networks(net, row.router_id):
-        yield flow(L2, EXACT, match(NETWORK == number, ETH_DST == way.mac), *entering(way.router), goto(EXIT))
+    for _, number, scopes in networks(net, row.router_id):
+        yield flow(L2, EXACT, match(NETWORK == number, ETH_DST == way.mac), *entering(way.router, scopes), goto(EXIT))
     yield flow(EXIT, FALLBACK, match(router), *whether_yielded(way.mac), goto(SNAT))
     yield flow(SNAT, OVERRIDE, match(router, YIELDED == 1), set_field(ETH_DST, way.mac), load(FROM_OVERLAY, 0), resubmit(OVERLAY))
-    abroad = set_field(ETH_SRC, way.mac), load(NETWORK, way.network)
-    four = *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=own) if own else goto(UPLINK)
-    yield flow(SNAT, EXACT, match(router, IPV4), *four)
-    # Of what the agent is asked whether it is of a forwarded port: what is not.
-    yield flow(SNAT, SPECIAL, match(router, IPV4, ETH_SRC == NOBODY), *four)
-    yield flow(SNAT, FALLBACK, match(router, IPV6), *sent, *abroad, goto(UPLINK))
+    abroad = *sent, set_field(ETH_SRC, way.mac), load(NETWORK, way.network)
+    some = untranslated(way.scopes, way.scopes)
+    # The second is for what the agent is asked whether it is of a forwarded port, and is not.
+    for priority, four in (EXACT, router + IPV4), (SPECIAL, router + IPV4 + (ETH_SRC == NOBODY)):
+        if some or not own:
+            yield flow(SNAT, priority, match(four, alike(way.scopes, 4)), *abroad, goto(UPLINK))
+        if own:
+            yield flow(SNAT, priority - some, match(four), *abroad, ct_nat(zone(way.router), UPLINK, source=own))
+    yield flow(SNAT, FALLBACK, match(router, IPV6, alike(way.scopes, 6)), *abroad, goto(UPLINK))
 
 
 @derives("router_gateway", at=its_exits)

@@ -94,7 +94,7 @@ def entrance(row: Any, net: Net, here: Here) -> Iterator[Flow]:
         if version not in {ip_network(cidr).version for _, cidr in one.addresses}:
             continue
         yield flow(L2, EXACT, match(NETWORK == one.network, FROM_WIRE == 1, ETH_DST == one.mac, family), *laid(source),
-                   resubmit(WHOSE), *entering(one.router), *whether_yielded(one.mac), goto(WHENCE))
+                   resubmit(WHOSE), *entering(one.router, one.scopes), *whether_yielded(one.mac), goto(WHENCE))
         for prefix in sorted(p for p in ways if ip_network(p).version == version and any(within(p, wide) for wide in mine)):
             yield flow(WHENCE, FALLBACK + ip_network(prefix).prefixlen,
                        match(ROUTER == one.router, NETWORK == one.network, _from(prefix)),
@@ -105,9 +105,9 @@ def entrance(row: Any, net: Net, here: Here) -> Iterator[Flow]:
 def relayed(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """What comes for the wire from hosts that have it not, by tunnel, is routed here; it has all its hops left."""
     one = interface(net, row.id)
-    for network_id, number in networks(net, row.router_id):
+    for network_id, number, scopes in networks(net, row.router_id):
         if not wired(net.get("network", network_id)):
-            yield flow(L2, EXACT, match(NETWORK == number, ETH_DST == one.mac), *entering(one.router), goto(ROUTE))
+            yield flow(L2, EXACT, match(NETWORK == number, ETH_DST == one.mac), *entering(one.router, scopes), goto(ROUTE))
 
 
 @derives("router_interface", at=hosts_of_its_router)

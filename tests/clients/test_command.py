@@ -96,7 +96,7 @@ def test_default_rules_by_the_command(admin: Client) -> None:
 
 
 def test_pools_and_scopes_by_the_command(openstack: Client, name: str) -> None:
-    openstack("address", "scope", "create", name, "--ip-version", 4)
+    scope = openstack.said("address", "scope", "create", name, "--ip-version", 4)["id"]
     made = openstack.said("subnet", "pool", "create", name, "--pool-prefix", "10.64.0.0/16", "--default-prefix-length", 26,
                           "--address-scope", name, "--tag", "red")
     assert made["prefixes"] == ["10.64.0.0/16"] and made["default_prefixlen"] == 26
@@ -108,6 +108,12 @@ def test_pools_and_scopes_by_the_command(openstack: Client, name: str) -> None:
     assert openstack.said("subnet", "create", name, "--network", name, "--subnet-pool", name)["cidr"].endswith("/26")
     assert openstack.said("subnet", "create", f"{name}-2", "--network", name, "--subnet-pool", name, "--prefix-length", 28)[
         "cidr"].endswith("/28")
+    assert openstack.said("network", "show", name)["ipv4_address_scope"] == scope
+    openstack("router", "create", name)
+    openstack("router", "add", "subnet", name, name)
+    assert openstack.said("router", "show", name)["interfaces_info"][0]["ip_address"].startswith("10.6")
+    openstack("router", "remove", "subnet", name, name)
+    gone(openstack, "router", name)
     openstack("subnet", "pool", "delete", name, fails="409")
     openstack("network", "delete", name)
     openstack("subnet", "pool", "set", name, "--no-address-scope")

@@ -12,7 +12,7 @@ from controller.flow import flow, match, output
 from controller.picture import Picture
 from controller.pipeline import L2, OUTPUT, OVERLAY, TABLES, TRACK, WHOSE
 from controller.policy import behind, members
-from tests.controller import limited, routed, wired
+from tests.controller import limited, routed, scoped, wired
 from unryu.resource import nouns
 
 load_features()
@@ -126,6 +126,7 @@ STATES: dict[str, tuple[tuple[str, str, dict[str, Any] | None], ...]] = {
     **routed.STATES,
     **limited.states(PORT1, BLUE),
     **wired.STATES,
+    **scoped.STATES,
 }
 
 
