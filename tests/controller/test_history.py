@@ -42,9 +42,18 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             self.outside = ""
             self.made = 0
             self.ofport = 100
+            self.scope = self.cloud.call("POST", "/address-scopes", {"address_scope": {"ip_version": 4}})["address_scope"]["id"]
+            self.pool = self.cloud.call("POST", "/subnetpools", {"subnetpool": {
+                "prefixes": ["10.0.0.0/16", "203.0.113.0/24"]}})["subnetpool"]["id"]
 
-        @rule(v6=st.booleans(), v4=st.booleans(), wired=st.booleans())
-        def create_network(self, v4: bool, v6: bool, wired: bool) -> None:
+        @rule(scoped=st.booleans())
+        def lead_the_pool(self, scoped: bool) -> None:
+            """Into an address scope, or out of it."""
+            assert self.cloud.call("PUT", f"/subnetpools/{self.pool}", {"subnetpool": {
+                "address_scope_id": self.scope if scoped else None}})
+
+        @rule(v6=st.booleans(), v4=st.booleans(), wired=st.booleans(), pooled=st.booleans())
+        def create_network(self, v4: bool, v6: bool, wired: bool, pooled: bool) -> None:
             where = {"provider:network_type": "vlan", "provider:physical_network": "physical1"} if wired else {}
             network = self.cloud.call("POST", "/networks", {"network": {"name": "n", **where}})["network"]["id"]
             self.networks.append(network)
@@ -52,8 +61,9 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             for version, cidr in ((4, f"10.0.{self.made}.0/29"), (6, f"fd00:{self.made:x}::/64")):
                 if (v4, v6)[version == 6]:
                     modes = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"} if v4 and version == 6 else {}
+                    of = {"subnetpool_id": self.pool} if pooled and version == 4 else {}
                     made = self.cloud.call("POST", "/subnets", {"subnet": {
-                        "network_id": network, "ip_version": version, "cidr": cidr, **modes}})
+                        "network_id": network, "ip_version": version, "cidr": cidr, **modes, **of}})
                     self.subnets[made["subnet"]["id"]] = network
 
         @precondition(lambda self: self.networks)
@@ -143,7 +153,7 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
                 made = self.cloud.call("POST", "/networks", {"network": {"router:external": True, "mtu": 1400}})
                 self.outside = made["network"]["id"]
                 self.cloud.call("POST", "/subnets", {"subnet": {
-                    "network_id": self.outside, "ip_version": 4, "cidr": "203.0.113.0/24"}})
+                    "network_id": self.outside, "ip_version": 4, "cidr": "203.0.113.0/24", "subnetpool_id": self.pool}})
             changes["external_gateway_info"] = {"network_id": self.outside} if out else None
             self.cloud.call("PUT", f"/routers/{self.routers[which % len(self.routers)]}", {"router": changes})
 
