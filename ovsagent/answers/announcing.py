@@ -89,7 +89,7 @@ class Announcer(threading.Thread):
                     self.announced += 1
             except OSError as error:
                 log.warning("an address could not be announced", extra={"entry": entry, "reason": error})
-            if not any(other == key for _, other in self._due):
+            if entry.get("every") and not any(other == key for _, other in self._due):
                 self._again(key, entry, now)
 
 

@@ -31,14 +31,17 @@ def reply(question: Datagram, entry: dict[str, Any]) -> bytes | None:
     kind = verdict(asked, client, entry)
     if kind is None:
         return None
-    yours = NOWHERE if kind == NAK or asked[TYPE][0] == INFORM else address4(entry["address"])
+    informed = asked[TYPE][0] == INFORM
+    if informed and client == NOWHERE:  # some say who they are as the sender only
+        client = question.source
+    yours = NOWHERE if kind == NAK or informed else address4(entry["address"])
     kept = client if kind == ACK else NOWHERE
     head = FIXED.pack(2, 1, 6, 0, xid, 0, flags, kept, yours, NOWHERE if kind == NAK else address4(entry["next"]),
                       NOWHERE, chaddr, b"", b"")
     content = head + MAGIC + b"".join(_told(kind, asked, entry, _room(asked))) + b"\xff"
     content += bytes(max(0, 300 - len(content)))  # BOOTP's smallest, which some clients insist on
     server = address4(entry["server"])
-    if kind == NAK or flags & 0x8000 and client == NOWHERE:
+    if kind == NAK or client == NOWHERE and (flags & 0x8000 or informed):
         to, at = ALL_MACS, b"\xff" * 4
     else:
         to, at = ours, client if client != NOWHERE else yours
@@ -99,10 +102,11 @@ def _told(kind: int, asked: dict[int, bytes], entry: dict[str, Any], room: int) 
         values[CLIENT] = asked[CLIENT]  # RFC 6842
     if kind != NAK:
         told = {int(code): bytes.fromhex(data) for code, data in entry["options"].items()}
-        if asked[TYPE][0] != INFORM:
-            lease = int(entry["lease"])
-            times = {LEASE: lease, T1: lease // 2, T2: lease * 7 // 8}
-            values |= {code: told.pop(code, b"") or seconds.to_bytes(4, "big") for code, seconds in times.items()}
+        lease = int(entry["lease"])
+        times = {LEASE: lease, T1: lease // 2, T2: lease * 7 // 8}
+        given = {code: told.pop(code, b"") or seconds.to_bytes(4, "big") for code, seconds in times.items()}
+        if asked[TYPE][0] != INFORM:  # whose lease is none of ours (RFC 2131, 4.3.5)
+            values |= given
         wished = asked.get(PARAMETERS, b"")
         if ROUTES in told and OLD_ROUTES in wished:
             told.setdefault(OLD_ROUTES, told[ROUTES])  # what Windows called them before RFC 3442, and asks for since

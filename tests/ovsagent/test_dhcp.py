@@ -121,11 +121,15 @@ def test_who_wants_another_address_is_refused(options: list[Any], fields: dict[s
     assert refusal[BOOTP].yiaddr == "0.0.0.0" and "lease_time" not in said and "router" not in said
 
 
-def test_information_is_given_without_a_lease() -> None:
-    reply = asked("inform", source="10.0.0.77", ciaddr="10.0.0.77")
+@pytest.mark.parametrize(("fields", "to"), [
+    ({"source": "10.0.0.77", "ciaddr": "10.0.0.77"}, "10.0.0.77"), ({"source": "10.0.0.77"}, "10.0.0.77"),
+    ({}, "255.255.255.255")])
+def test_information_is_given_without_a_lease(fields: dict[str, Any], to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BOOK["dhcp4"], "options", BOOK["dhcp4"]["options"] | {"51": "00000e10", "58": "00000e10"})
+    reply = asked("inform", **fields)
     said = told(reply)
-    assert said["message-type"] == 5 and "lease_time" not in said and said["name_server"] == "8.8.8.8"
-    assert reply is not None and reply[BOOTP].yiaddr == "0.0.0.0" and reply[IP].dst == "10.0.0.77"
+    assert said["message-type"] == 5 and not {"lease_time", "renewal_time"} & said.keys() and said["name_server"] == "8.8.8.8"
+    assert reply is not None and reply[BOOTP].yiaddr == "0.0.0.0" and reply[IP].dst == to
 
 
 @pytest.mark.parametrize(("kind", "options", "fields"), [

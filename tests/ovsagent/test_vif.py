@@ -102,6 +102,7 @@ def test_refusals_are_sentences(host: Host) -> None:
     refused(400, "no JSON", body="{")
     refused(400, "must be a JSON object", body="[]")
     refused(400, "Content-Length", **{"Transfer-Encoding": "chunked"})
+    refused(400, "Content-Length", **{"Content-Length": "9" * 5000})
     refused(413, "65536 bytes", body="x" * 70_000)
     refused(401, "needs a certificate of controller, not of lab", path="/book", verb="PUT", caller="lab")
     refused(401, "needs a certificate of controller, not of lab", path="/dial", verb="POST", caller="lab")
