@@ -10,6 +10,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
+
 from ovsagent.links import inside
 from tests.clouds import PATIENCE, RunningCloud
 from tests.ovs import run
@@ -21,7 +23,8 @@ SILENCE = int(os.environ.get("UNRYU_SILENCE", "3"))
 """Seconds for which who had an address is listened to; in more than 10 an old gateway would have announced itself once more."""
 TOO_LARGE = 1400
 """Bytes of a datagram; the first that is larger may teach only the way's MTU."""
-ARP, ANSWER = b"\x08\x06", b"\x00\x02"
+SOLICITED = bytes.fromhex("ff0200000000000000000001ff")
+ARP, FOUR, SIX, ADVERTISEMENT = b"\x08\x06", b"\x08\x00", b"\x86\xdd", b"\x88"
 
 
 @dataclass
@@ -234,11 +237,13 @@ def built(cloud: RunningCloud) -> World:
 
 
 class Wire:
-    """ARP for an address is asked on the wire every 20 ms; who answers is counted at each host's NIC."""
+    """Each frame that has an address, or two, as its sender is noted at the hosts' NICs, whatever it says; that it may say
+    something, it is asked every 20 ms."""
 
-    def __init__(self, world: World, address: str, hosts: tuple[str, ...]) -> None:
-        self.address = socket.inet_aton(address)
-        self.heard: dict[str, list[float]] = {host: [] for host in hosts}
+    def __init__(self, world: World, hosts: tuple[str, ...], four: str, six: str = "") -> None:
+        self.four = socket.inet_aton(four)
+        self.six = socket.inet_pton(socket.AF_INET6, six) if six else b""
+        self.heard: dict[str, list[tuple[float, bytes]]] = {host: [] for host in hosts}
         self.over = threading.Event()
         self.lines = {host: self._line(world.cloud.namespace(host), "eth1") for host in hosts}
         self.asker = self._line(world.internet.namespace, "br0")
@@ -265,12 +270,28 @@ class Wire:
         for line in (self.asker, *self.lines.values()):
             line.close()
 
+    def announced(self, old: str) -> float:
+        """When another host than this first said of itself, unasked, that it has the address."""
+        return min((at for host, heard in self.heard.items() if host != old for at, frame in heard
+                    if frame[12:14] == ARP and frame[28:32] == frame[38:42]), default=0)
+
+    def late(self, old: str) -> list[tuple[float, str]]:
+        """What this host said more than a second after that."""
+        first = self.announced(old)
+        return [(at - first, frame.hex()) for at, frame in self.heard[old] if at > first + 1]
+
     def _ask(self) -> None:
         mac = self.asker.getsockname()[4]
-        question = b"\xff" * 6 + mac + b"\x08\x06" + struct.pack(
-            ">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac, socket.inet_aton(ROUTER), bytes(6), self.address)
+        question = b"\xff" * 6 + mac + ARP + struct.pack(
+            ">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac, socket.inet_aton(ROUTER), bytes(6), self.four)
+        questions = [question]
+        if self.six:
+            target, group = (socket.inet_ntop(socket.AF_INET6, prefix + self.six[-3:]) for prefix in (self.six[:13], SOLICITED))
+            asks = IPv6(src=ROUTER6, dst=group, hlim=255) / ICMPv6ND_NS(tgt=target) / ICMPv6NDOptSrcLLAddr(lladdr=mac.hex(":"))
+            questions.append(b"\x33\x33\xff" + self.six[-3:] + mac + SIX + bytes(asks))
         while not self.over.wait(0.02):
-            self.asker.send(question)
+            for each in questions:
+                self.asker.send(each)
 
     def _listen(self, host: str, line: socket.socket) -> None:
         while not self.over.is_set():
@@ -278,5 +299,11 @@ class Wire:
                 frame, (_, _, kind, *_) = line.recvfrom(2000)
             except TimeoutError:
                 continue
-            if kind == socket.PACKET_OUTGOING and (frame[12:14], frame[20:22], frame[28:32]) == (ARP, ANSWER, self.address):
-                self.heard[host].append(time.monotonic())
+            if kind == socket.PACKET_OUTGOING and self._says(frame):
+                self.heard[host].append((time.monotonic(), frame))
+
+    def _says(self, frame: bytes) -> bool:
+        """Whether it comes from one of them, or advertises it."""
+        if frame[12:14] == SIX:
+            return bool(self.six) and self.six in (frame[22:38], frame[54:55] == ADVERTISEMENT and frame[62:78])
+        return self.four == {ARP: frame[28:32], FOUR: frame[26:30]}.get(frame[12:14])
