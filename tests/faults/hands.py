@@ -8,7 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 
-from tests.clouds import RunningCloud
+from tests.clouds import RunningCloud, eventually
 from topology import api
 from topology.cloud import Cloud
 
@@ -39,6 +39,18 @@ def new_port(cloud: RunningCloud, host: str, network: str = "alone") -> float:
     cloud.unplug("brief")
     sdk.network.delete_port(port.id)
     return took
+
+
+@contextlib.contextmanager
+def tagged(cloud: RunningCloud, tag: str) -> Iterator[None]:
+    """The port of vm1 has a tag that the rogue feature hears, and is in ERROR for as long."""
+    sdk = cloud.connect().network
+    port = next(p for p in sdk.ports() if p.fixed_ips[0]["ip_address"] == "10.0.0.11")
+    sdk.set_tags(port, [tag])
+    assert eventually(lambda: sdk.get_port(port.id).status == "ERROR")
+    yield
+    sdk.set_tags(port, [])
+    assert eventually(lambda: sdk.get_port(port.id).status == "ACTIVE")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pytest
 from ovsagent.answers.book import Book
 from ovsagent.bridges import plain
 from tests.clouds import RunningCloud, eventually
-from tests.faults.hands import connected, frozen, metrics, new_port, pulsed, waits
+from tests.faults.hands import connected, frozen, metrics, new_port, pulsed, tagged, waits
 from tests.faults.page import drill, lengths, log_of, said
 
 pytestmark = pytest.mark.system
@@ -114,36 +114,22 @@ def test_a_hung_controller(cloud: RunningCloud) -> None:
 @drill
 def test_a_flow_that_no_switch_takes(cloud: RunningCloud) -> None:
     since = lengths(cloud)
-    sdk, port = tagged(cloud, "impossible")
-    assert eventually(lambda: sdk.network.get_port(port.id).status == "ERROR")
-    assert cloud.pings("vm1", "10.0.0.12"), "all else of the change went in"
-    assert any("1 flows are refused" in words for words in waits(cloud, "h1"))
-    said(cloud, "test_a_flow_that_no_switch_takes", since)
-    length = len(log_of(cloud, "controller"))
-    time.sleep(5)
-    assert "refused a flow" not in log_of(cloud, "controller")[length:], "said once, though every switch is read again"
-    sdk.network.set_tags(port, [])
-    assert eventually(lambda: sdk.network.get_port(port.id).status == "ACTIVE")
+    with tagged(cloud, "impossible"):
+        assert cloud.pings("vm1", "10.0.0.12"), "all else of the change went in"
+        assert any("1 flows are refused" in words for words in waits(cloud, "h1"))
+        said(cloud, "test_a_flow_that_no_switch_takes", since)
+        length = len(log_of(cloud, "controller"))
+        time.sleep(5)
+        assert "refused a flow" not in log_of(cloud, "controller")[length:], "said once, though every switch is read again"
 
 
 @drill
 def test_a_feature_that_fails(cloud: RunningCloud) -> None:
     since = lengths(cloud)
-    sdk, port = tagged(cloud, "failing")
-    assert eventually(lambda: sdk.network.get_port(port.id).status == "ERROR")
-    assert cloud.pings("vm1", "10.0.0.12"), "what other features want of it is there"
-    new_port(cloud, "h1", "both")
-    said(cloud, "test_a_feature_that_fails", since)
-    sdk.network.set_tags(port, [])
-    assert eventually(lambda: sdk.network.get_port(port.id).status == "ACTIVE")
-
-
-def tagged(cloud: RunningCloud, tag: str) -> tuple[Any, Any]:
-    """The port of vm1, with a tag that the rogue feature hears."""
-    sdk = cloud.connect()
-    port = next(p for p in sdk.network.ports() if p.fixed_ips[0]["ip_address"] == "10.0.0.11")
-    sdk.network.set_tags(port, [tag])
-    return sdk, port
+    with tagged(cloud, "failing"):
+        assert cloud.pings("vm1", "10.0.0.12"), "what other features want of it is there"
+        new_port(cloud, "h1", "both")
+        said(cloud, "test_a_feature_that_fails", since)
 
 
 # Somebody's hand.
