@@ -65,10 +65,11 @@ def speaks_as(net: Net, router_id: str) -> str:
 
 @gathered("floatingip")
 def floating_hosts(net: Net, floating: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """The hosts of a router's floating IPs: those of their ports."""
+    """The hosts of a router's floating IPs, or of a network's: those of their ports."""
     port = net.get("port", floating.port_id)
     if port and agent_of(net, port.binding_host_id):
         yield (floating.router_id,), port.binding_host_id
+        yield (floating.floating_network_id,), port.binding_host_id
 
 
 @remembered
@@ -86,17 +87,10 @@ def _gateway_hosts(net: Net, row: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
             yield (row.network_id,), host
 
 
-@gathered("floatingip")
-def _floating_hosts(net: Net, floating: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
-    port = net.get("port", floating.port_id)
-    if port and agent_of(net, port.binding_host_id):
-        yield (floating.floating_network_id,), port.binding_host_id
-
-
 def hosts_on_it(network: Any, net: Net) -> Iterable[str]:
     """Of a network: the hosts with ports on it, those that route to it, and those from which routers lead out by it. (Not only
     of `external` ones: that a network is so to one project alone, no record of its own says.)"""
-    return hosts_reaching(net, network.id) | _gateway_hosts(net, network.id) | _floating_hosts(net, network.id)
+    return hosts_reaching(net, network.id) | _gateway_hosts(net, network.id) | floating_hosts(net, network.id)
 
 
 def across(mac: str) -> tuple[bytes | Jump, ...]:
