@@ -41,7 +41,7 @@ from controller.flow import (
     resubmit,
     set_field,
 )
-from controller.inside import addressed, echoed, interfaces, networks, outside, to_the_door
+from controller.inside import addressed, echoed, interfaces, networks, outside, routes, to_the_door
 from controller.outside import across, crossing, entering, exits, gateway_host, sized, speaks_as, zone
 from controller.pipeline import (
     ENTRY,
@@ -179,7 +179,7 @@ def outward(row: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
 @derives("router_gateway", at=its_exits)
 def uplink(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     """The next hop of what leaves: who has the address itself, that of a route, or the subnet's gateway."""
-    way, routes = outside(net, row.router_id), net.get("router", row.router_id).routes
+    way = outside(net, row.router_id)
     router = ROUTER == way.router
     # Where conntrack has no room for one connection more it lets the packet pass as it is: from an address that
     # is nobody's outside.
@@ -187,10 +187,11 @@ def uplink(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     subnets = net.where("subnet", network_id=way.network_id)
     for subnet in subnets:
         family, field = (IPV4, IPV4_DST) if subnet.ip_version == 4 else (IPV6, IPV6_DST)
-        yield flow(UPLINK, FALLBACK + 1 + ip_network(subnet.cidr).prefixlen, match(router, family, field == subnet.cidr),
+        yield flow(UPLINK, FALLBACK + ip_network(subnet.cidr).prefixlen, match(router, family, field == subnet.cidr),
                    load(KNOWN, 0), *laid(field), resubmit(WHOSE), goto(NEIGHBOUR))
-    hops = {route["destination"]: route["nexthop"] for route in routes
-            if any(ip_address(route["nexthop"]) in ip_network(s.cidr) for s in subnets)}
+    near = {subnet.cidr for subnet in subnets}
+    hops = {destination: hop for destination, hop in routes(net, row.router_id).items()
+            if destination not in near and any(ip_address(hop) in ip_network(cidr) for cidr in near)}
     own = {cidr for _, cidr in way.addresses}
     for subnet in subnets:
         if subnet.gateway_ip and subnet.cidr in own:

@@ -36,8 +36,9 @@ STATES: dict[str, tuple[Any, ...]] = {
     "with IPv6": (routed.JOINED, (OUTSIDE6,), at(FOUR, ("outside6", "2001:db8::20"))),
     "under addresses of two subnets": (routed.JOINED, (OTHER4,), at(FOUR, ("outside4b", "198.51.100.20"))),
     "under one of two subnets": (routed.JOINED, (OTHER4,), at(FOUR)),
-    "with a route to a host outside": ((*routed.JOINED, routed.router(routes=[
-        {"destination": "192.0.2.0/24", "nexthop": "203.0.113.77"}])), routed.LEADING_OUT),
+    "with routes to a host outside": ((*routed.JOINED, routed.router(routes=[
+        {"destination": to, "nexthop": hop} for to in ("192.0.2.0/24", "203.0.113.0/24", "203.0.113.128/25")
+        for hop in ("203.0.113.77", "203.0.113.78")])), routed.LEADING_OUT),
     "green takes less than outside, and blue, too": (
         (*routed.STATES["green takes less than blue"], *routed.LEADING_OUT),),
     "the third time that it moved": (routed.JOINED, (routed.LEADING_OUT[0], put(
