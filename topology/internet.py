@@ -31,8 +31,8 @@ def wire(cloud: Cloud) -> None:
     run("ip", "netns", "exec", inside, "sysctl", "-qw", *SETTINGS)
     if "br0" not in names(inside):
         batch(f"link add br0 address {MAC} mtu {MTU} type bridge mcast_snooping 0", namespace=inside)
-        # The user-space datapath sees frames as they leave here: with checksums that a NIC would have filled in.
-        run("ip", "netns", "exec", inside, "ethtool", "-K", "br0", "tx", "off")
+    # The user-space datapath sees frames as they leave here: with checksums that a NIC would have filled in.
+    run("ip", "netns", "exec", inside, "ethtool", "-K", "br0", "tx", "off")
     batch("link set lo up", "link set br0 up",
           *(f"addr replace {address} dev br0" for address in ROUTER.values()),
           *(f"addr replace {address} dev lo" for address in SERVER.values()), namespace=inside)
