@@ -75,6 +75,24 @@ def test_an_authority_is_followed_by_another_while_everybody_goes_on(tmp_path: P
         "hosts-ca.key", "hosts-ca.pem", "services-ca.key", "services-ca.pem"}
 
 
+def test_who_comes_while_another_reads_the_files_is_not_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity, meanwhile = identities.service(tmp_path), threading.Event()
+    before = ssl.SSLContext.load_cert_chain
+    made: list[ssl.SSLContext] = []
+
+    def slowly(context: ssl.SSLContext, path: Path) -> None:
+        if not meanwhile.is_set():
+            meanwhile.set()
+            other = threading.Thread(target=lambda: made.append(identity.client))
+            other.start()
+            other.join()
+            assert made[0] is not context, "into which nothing has been loaded yet"
+        before(context, path)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", slowly)
+    assert identity.client and meanwhile.is_set()
+
+
 def test_files_that_change_are_seen_and_the_first_line_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     controller = identities.service(tmp_path)
     assert controller.client is controller.client

@@ -64,9 +64,10 @@ class Identity:
         now = tuple(file.stat().st_mtime_ns for file in (self.path, *self.authorities) if file)
         made = self._made.get(kind)
         if made is None or made[0] != now:
-            made = self._made[kind] = now, context(protocol, verify, self.authorities)
+            made = now, context(protocol, verify, self.authorities)
             if self.path:
                 made[1].load_cert_chain(self.path)
+            self._made[kind] = made  # whole, since another thread may take it at once
         return made[1]
 
 
