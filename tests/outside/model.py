@@ -143,6 +143,9 @@ class Model:
             if came:
                 landing.hops.append(Hop(here.name, frozenset(speaks), self.mtu[way[0]]))
                 self._left(here, way[0], landing, question)
+                # Who comes from elsewhere than his address says may be taken for its owner, on whose host that is known.
+                landing.sure = landing.sure and not (way[0] == here.outside and any(
+                    ip_address(flight.source) in leg.network for network, leg in here.legs if network not in (came, OUTSIDE)))
             if way not in self.held:
                 return landing
             here, came = self.held[way], way[0]
