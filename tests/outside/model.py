@@ -3,7 +3,7 @@
 Written from what Neutron's API promises, without a thought of how it is done here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import NamedTuple
@@ -224,7 +224,8 @@ class Model:
                            "" if there.abroad or back.at != probe.source else probe.source)
         if may is not True or flight.source == flight.target:  # (nobody believes what says to come from himself)
             return NOTHING if may is False else UNSAID
-        return Expected((there.at, flight.source), answered, hops=tuple(there.hops if turned else ()))
+        heard = turned and self._let_in(there, {address for hop in there.hops for address in hop.speaks})
+        return Expected((there.at, flight.source), answered, hops=tuple(there.hops if heard else ()))
 
     def _of_router(self, there: Landing, packet: Packet, answered: bool | None) -> Expected:
         """It answers pings, and serves nothing. (Whether it says so outside, or to whom it has no way, is its own affair.)"""
@@ -232,7 +233,14 @@ class Model:
             return Expected(None, answered or None)
         inside = {str(leg.ip) for network, leg in self.nodes[there.at].legs if network != OUTSIDE}
         told = (NO_PORT[packet.version], frozenset(self.nodes[there.at].addresses()), 0)
-        return Expected((), False, told if answered and packet.protocol == UDP and there.flight.target in inside else None)
+        heard = answered and packet.protocol == UDP and there.flight.target in inside and self._let_in(there, told[1])
+        return Expected((), False, told if heard else None)
+
+    def _let_in(self, there: Landing, speakers: Iterable[str]) -> bool:
+        """On the way back from outside nobody promises it to who has an address of behind the router, by another way."""
+        ways = [self.nodes[hop.router] for hop in there.hops if there.abroad]
+        return not any(ip_address(address) in leg.network and address not in node.addresses()
+                       for address in speakers for node in ways for network, leg in node.legs if network != OUTSIDE)
 
     def _returns(self, by: str, source: str, there: Landing, own: str) -> bool:
         """Does what a router says find back?"""
