@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.clouds import RunningCloud, eventually
-from tests.outside.world import Someone, asked
+from tests.outside.world import Someone, asked, refused
 
 pytestmark = pytest.mark.system
 
@@ -129,6 +129,7 @@ def test_as_whom(scene: Scene) -> None:
     assert asked(out, near, near.four) == out.four and asked(out, near, near.six) == out.six
     for guest in (far, plain):
         assert asked(guest, out, out.four) == scene.own[0]
+    assert refused(near, out.four) and refused(out, near.four) and refused(plain, out.four), "and told"
     assert asked(near, out, out.four, size=3000) == near.four and asked(out, near, near.four, size=3000) == out.four
     assert asked(far, out, out.four, size=3000) == scene.own[0]
 
@@ -142,7 +143,37 @@ def test_a_floating_ip_is_reached_from_any_scope(scene: Scene) -> None:
         for name, seen in ("outside", out.four), ("next", scene.own[0]), ("plain", scene.own[0]):
             assert asked(scene.guests[name], far, address) == seen, name
         assert asked(far, out, out.four) == address and asked(out, far, address, size=3000) == out.four
+        assert refused(out, address) and refused(far, out.four), "and told"
     finally:
+        scene.demo.delete_ip(floating.id)
+
+
+def test_who_has_a_floating_ip_in_the_scope_outside_is_reached_by_both_addresses(scene: Scene) -> None:
+    near, out = scene.guests["near"], scene.guests["outside"]
+    floating = scene.demo.create_ip(floating_network_id=scene.networks["outside"], port_id=near.port)
+    try:
+        assert scene.cloud.settled()
+        for address in (near.four, floating.floating_ip_address):
+            assert asked(out, near, address) == out.four
+    finally:
+        scene.demo.delete_ip(floating.id)
+
+
+@pytest.mark.parametrize("outer", ["7000", "7000:7003"])    # one port for one; of many to one conntrack remembers which
+def test_forwarded_ports_are_reached_from_any_scope(scene: Scene, outer: str) -> None:
+    far, out = scene.guests["far"], scene.guests["outside"]
+    floating = scene.demo.create_ip(floating_network_id=scene.networks["outside"])
+    path = f"/floatingips/{floating.id}/port_forwardings"
+    answer = scene.demo.post(path, json={"port_forwarding": {
+        "protocol": "udp", "internal_port_id": far.port, "internal_ip_address": far.four, "external_port_range": outer,
+        "internal_port_range": "5000"}})
+    try:
+        assert answer.status_code == 201 and scene.cloud.settled(), answer.text
+        for name, seen in ("outside", out.four), ("next", scene.own[0]), ("plain", scene.own[0]):
+            assert asked(scene.guests[name], far, floating.floating_ip_address, port=7000) == seen, name
+        assert asked(out, far, floating.floating_ip_address, port=7000, size=3000) == out.four
+    finally:
+        scene.demo.delete(f"{path}/{answer.json()['port_forwarding']['id']}")
         scene.demo.delete_ip(floating.id)
 
 
