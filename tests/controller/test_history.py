@@ -44,7 +44,7 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
             self.ofport = 100
             self.scope = self.cloud.call("POST", "/address-scopes", {"address_scope": {"ip_version": 4}})["address_scope"]["id"]
             self.pool = self.cloud.call("POST", "/subnetpools", {"subnetpool": {
-                "prefixes": ["10.0.0.0/16", "203.0.113.0/24"]}})["subnetpool"]["id"]
+                "prefixes": ["10.0.0.0/16", "203.0.113.0/24"], "address_scope_id": self.scope}})["subnetpool"]["id"]
 
         @rule(scoped=st.booleans())
         def lead_the_pool(self, scoped: bool) -> None:
@@ -131,9 +131,13 @@ def history(ovs: tuple[OvsHost, str], folder: Path) -> type[RuleBasedStateMachin
                 self.cloud.call("DELETE", f"/security-group-rules/{sorted(r['id'] for r in rules)[which % len(rules)]}")
 
         @precondition(lambda self: len(self.routers) < 3)
-        @rule()
-        def create_router(self) -> None:
-            self.routers.append(self.cloud.call("POST", "/routers", {"router": {"name": "r"}})["router"]["id"])
+        @rule(into=st.integers(0, 4))
+        def create_router(self, into: int) -> None:
+            """Into some subnets at once: by chance alone few routers would ever have any."""
+            router = self.cloud.call("POST", "/routers", {"router": {"name": "r"}})["router"]["id"]
+            self.routers.append(router)
+            for subnet in sorted(self.subnets)[:into]:
+                self.cloud.call("PUT", f"/routers/{router}/add_router_interface", {"subnet_id": subnet})
 
         @precondition(lambda self: self.routers and self.subnets)
         @rule(which=st.integers(0), of=st.integers(0), verb=st.sampled_from(("add", "add", "add", "remove")))
