@@ -3,6 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -140,6 +141,29 @@ def floods(s: Scene) -> Iterator[Packet]:
     metadata = Ether(src=me.mac, dst="fa:16:3f:ff:ff:fe") / IP(src=me.four, dst="169.254.169.254")
     yield from (metadata / TCP(sport=port, dport=80, flags="S") for port in range(5000, 5020))
     yield metadata / UDP(dport=80) / Raw(b"x")
+
+
+def mangled(s: Scene, chance: Random) -> Iterator[Packet]:
+    """The like of these, with bytes that are others, but still in its own name; and first pieces of nothing."""
+    me, (to4, to6) = s.attacker, to_router(s)
+    own = {b"\x08\0": range(26, 30), b"\x86\xdd": range(22, 38)}
+    whole = [bytes(packet) for packet in (*odd(s), *floods(s))]
+    for number in range(300):
+        frame = bytearray(chance.choice(whole))
+        for place in chance.choices(range(14, len(frame)), k=chance.randrange(4)):
+            if place not in own[bytes(frame[12:14])]:
+                frame[place] = chance.randrange(256)
+        yield Raw(bytes(frame[:chance.choice([len(frame)] * 4 + [chance.randrange(14, len(frame))])]))
+        if number % 30 == 0:
+            yield to4 / IP(src=me.four, dst="10.67.0.1", id=number, flags="MF", len=28) / ICMP()
+            yield to6 / IPv6(src=me.six, dst="fd67::1", plen=8) / IPv6ExtHdrFragment(nh=58, m=1, id=number)
+
+
+def test_what_is_mangled_leaves_the_agents_alive(routed: Scene) -> None:
+    agents = [routed.cloud.pid("agent", host) for host in ("h1", "h2")]
+    routed.attacker.send(list(mangled(routed, Random(6))))
+    routed.serves()
+    assert [routed.cloud.pid("agent", host) for host in ("h1", "h2")] == agents
 
 
 def test_a_flood_at_the_router_drowns_nobody(routed: Scene) -> None:
