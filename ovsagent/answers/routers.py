@@ -165,7 +165,7 @@ class Routers:
         who sends them says for which forwarding they are."""
         self._read()
         found, inward = self._translations.end(number, call.packet)
-        said, ready = self._pieces.together(number, call.packet, now) if found else ((0, 0), [])
+        said, ready = self._pieces.together(number, call.packet, call.payer, now) if found else ((0, 0), [])
         one = nat.meant(found, call.packet[9], said[inward], inward)
         for piece in ready:
             if one is None or not one.protocol:      # its own by now: book and flows change one after the other

@@ -87,12 +87,14 @@ def test_each_port_is_of_its_own_forwarding() -> None:
 def test_pieces_wait_for_the_first() -> None:
     first, second, third = pieces(udp4(CLIENT, OUTSIDE, (7, 6001), bytes(4000)), 1500)
     held = Pieces()
-    assert held.together(1, third, 0) == held.together(1, second, 0) == ((0, 0), [])
-    assert held.together(2, first, 0) == ((7, 6001), [first]), "of another network"
-    assert held.together(1, first, 0) == ((7, 6001), [first, third, second])
-    assert held.together(1, second, 1) == ((7, 6001), [second])
-    assert held.together(1, second, 9) == ((0, 0), []), "by then it may be of another with the same number"
+    assert held.together(1, third, 100, 0) == held.together(1, second, 100, 0) == ((0, 0), [])
+    assert held.together(2, first, 100, 0) == ((7, 6001), [first]), "of another network"
+    assert held.together(1, first, 100, 0) == ((7, 6001), [first, third, second])
+    assert held.together(1, second, 100, 1) == ((7, 6001), [second])
+    assert held.together(1, second, 100, 9) == ((0, 0), []), "by then it may be of another with the same number"
+    assert held.together(3, third, 101, 10)[1] == []
     for n in range(MOST + 9):
         for _ in range(HELD + 9):
-            held.together(1, second[:4] + n.to_bytes(2, "big") + second[6:], 10)
+            held.together(1, second[:4] + n.to_bytes(2, "big") + second[6:], 100, 10)
+    assert held.together(3, first, 101, 10)[1] == [first, third], "who has few keeps them"
     assert len(held._known) == MOST and max(len(each.waiting) for each in held._known.values()) == HELD
