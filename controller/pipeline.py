@@ -4,8 +4,8 @@ Before you add a table: can the question be asked in one that stands here? Every
 of each connection. If the question needs an "and", make two.
 """
 
+from controller.flow import CT_MARK, Reg, Table
 from controller.flow import METADATA as OPENFLOWS_OWN
-from controller.flow import Reg, Table
 
 BRIDGES = ("br-int", "br-tun", "br-ex")
 
@@ -133,7 +133,7 @@ NOBODY = "02:00:00:00:00:01"  # who sends what the agent itself says to a router
 # routers their numbers and this.
 NOBODYS_ZONE = 1
 ROUTERS_ZONES = 0x8000
-AS_ITSELF = 1  # ct_mark in a port's zone: it was called by its own address, and answers by that
+AS_ITSELF, AS_ANOTHER = CT_MARK[0:1], CT_MARK[1:2]  # in a port's zone: by its own address it was called, or by its floating IP
 
 # Meters of br-int (a switch takes 2^18 of them, whatever their numbers): 256 for each ofport, from PORTS_METERS on, and as many
 # for each router's number. Those below are an administrator's.

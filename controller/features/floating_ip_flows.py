@@ -18,7 +18,6 @@ from controller.derive import Answer, Here, Net, answer, derives, itself, own_ho
 from controller.flow import (
     ARP,
     CONJ_ID,
-    CT_MARK,
     ETH_DST,
     ETH_SRC,
     FRAGMENT,
@@ -29,11 +28,13 @@ from controller.flow import (
     IPV4,
     IPV4_DST,
     IPV4_SRC,
+    RPL,
     Flow,
     Meter,
     conjunction,
     ct_clear,
     ct_nat,
+    dec_ttl,
     flow,
     goto,
     load,
@@ -43,8 +44,10 @@ from controller.flow import (
     set_field,
 )
 from controller.inside import Interface, interfaces, outside, to_the_door
-from controller.outside import ERRORS, entering, sized, zone
+from controller.outside import ERRORS, entering, sized, speaks_as, zone
 from controller.pipeline import (
+    AS_ANOTHER,
+    AS_ITSELF,
     CLAIMED_MAC,
     CLASSIFY,
     CUT,
@@ -145,11 +148,14 @@ def translation(floating: Any, net: Net, here: Here) -> Iterator[Flow | Meter]:
     yield flow(ENTRY, EXACT + 1, match(*arrives, FRAGMENT), *received, *renamed, ct_clear(),
                ct_nat(zone(way.router), ROUTE, destination=fixed))
     abroad = set_field(ETH_SRC, one.mac), load(NETWORK, way.network), *ours
-    leaves = router, IPV4, IPV4_SRC == fixed, CT_MARK == 0
+    leaves = router, IPV4, IPV4_SRC == fixed, AS_ITSELF == 0
     yield flow(EXIT, EXACT, match(*leaves), *sent, set_field(IPV4_SRC, address), *abroad, goto(UPLINK))
     yield flow(EXIT, EXACT + 1, match(*leaves, FRAGMENT), *sent, *abroad, ct_nat(zone(way.router), UPLINK, source=address))
     yield flow(EXIT, OVERRIDE, match(*leaves), conjunction(ABROAD, 0, 2))
     yield flow(EXIT, EXACT, match(router, IPV4, IPV4_SRC == address), *abroad, goto(UPLINK))  # errors, from the agent
+    if not speaks_as(net, floating.router_id):  # then who calls may be from inside, and shows his address there
+        yield flow(ROUTE, SPECIAL - 2, match(router, IPV4, IPV4_SRC == fixed, RPL == 1, AS_ANOTHER == 1), dec_ttl(),
+                   load(MEASURED, 0), goto(EXIT))
 
 
 @derives("floatingip", at=home)

@@ -14,7 +14,6 @@ from controller.derive import Here, Net, derives, its_hosts, itself
 from controller.flow import (
     CT_IPV6_DST,
     CT_IPV6_SRC,
-    CT_MARK,
     CT_NW_DST,
     CT_NW_PROTO,
     CT_NW_SRC,
@@ -57,6 +56,7 @@ from controller.flow import (
     resubmit,
 )
 from controller.pipeline import (
+    AS_ANOTHER,
     AS_ITSELF,
     COMMIT,
     CUT,
@@ -123,9 +123,9 @@ def judgement(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
                        load(INBOUND, to_guest ^ reply), goto(RULES))
     # How a guest with a floating IP was called is how he answers (floating_ip_flows.py): as he was last, where one port calls
     # him by both addresses.
-    for renamed, before, mark in ((0, 0, AS_ITSELF), (1, AS_ITSELF, 0)):
+    for renamed, called in enumerate((AS_ITSELF, AS_ANOTHER)):
         yield flow(COMMIT, EXACT + 1, match(TO_GUEST == 1, UNTRACKED == 0, IPV4, TRK == 1, REL == 0, RPL == 0,
-                                            RENAMED == renamed, CT_MARK == before), ct_commit(OUT_PORT, mark), goto(OUTPUT))
+                                            RENAMED == renamed, called == 0), ct_commit(OUT_PORT, called.mask), goto(OUTPUT))
     yield flow(VERDICT, FALLBACK, match(TRK == 1, INV == 1))
     for followed in FOLLOWED:
         yield flow(VERDICT, OVERRIDE, match(TRK == 1, INV == 1, followed))

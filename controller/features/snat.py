@@ -196,6 +196,9 @@ def uplink(row: Any, net: Net, here: Here) -> Iterator[Flow]:
     for subnet in subnets:
         if subnet.gateway_ip and subnet.cidr in own:
             hops.setdefault("0.0.0.0/0" if subnet.ip_version == 4 else "::/0", subnet.gateway_ip)
+    if not speaks_as(net, row.router_id):  # who calls floating IPs from inside is answered the way he came
+        hops |= {cidr: address for one in interfaces(net, row.router_id) for _, cidr in one.addresses
+                 for address, _ in way.addresses if "." in cidr and "." in address}
     for destination, hop in hops.items():
         prefix = ip_network(destination)
         family, field = (IPV4, IPV4_DST) if prefix.version == 4 else (IPV6, IPV6_DST)

@@ -68,6 +68,9 @@ def test_who_is_called_by_his_own_address_answers_by_it(world: World) -> None:
             for address in addresses:
                 streamed(internet, address)
             assert echo.seen == [ROUTER] * 2
+        for size in (10, 1400, 3000):
+            assert asked(world.guests["c"], a, floating.floating_ip_address, size) == world.guests["c"].four
+        assert refused(world.guests["c"], floating.floating_ip_address) and asked(world.guests["c"], a, a.four)
 
 
 def test_it_is_of_one_address_of_its_port_only(world: World) -> None:
