@@ -55,7 +55,7 @@ class Guessing:
     short because anybody can cause it: it must cost a guesser days and the user a moment."""
 
     FREE = 5
-    LONGEST = 10.0
+    SHORTEST, LONGEST = 1.0, 10.0
     USERS = 10_000  # remembered at once; then all is forgotten, so that made-up names cost no memory
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +70,7 @@ class Guessing:
         if len(self._wrong) >= self.USERS:
             self._wrong.clear()
         count = self._wrong.get(user, (0, 0.0))[0] + 1
-        pause = min(2.0 ** min(count - self.FREE, 10), self.LONGEST) if count >= self.FREE else 0.0
+        pause = min(self.SHORTEST * 2 ** min(count - self.FREE, 10), self.LONGEST) if count >= self.FREE else 0.0
         self._wrong[user] = count, self.clock() + pause
 
     def right(self, user: str) -> None:
