@@ -42,7 +42,7 @@ from controller.flow import (
     set_field,
 )
 from controller.inside import ETHERNET, interfaces, outside, to_the_door
-from controller.outside import ERRORS, entering, gateway_host, sized, zone
+from controller.outside import ERRORS, entering, gateway_host, sized, speaks_as, zone
 from controller.pipeline import (
     ENTRY,
     EXACT,
@@ -161,7 +161,8 @@ def forwarding(forwarding: Any, net: Net, here: Here) -> Iterator[Flow | Answer]
             yield flow(ENTRY, EXACT, match(arrives, some(destination, low, bits)), *received, *anybodys, *remembered)
         yield flow(ENTRY, OVERRIDE + 3, match(arrives, FRAGMENT, ETH_SRC == label(number, outer[0]), YIELDED == 0), *anybodys,
                    *remembered)
-        back = *sent, ct_nat(zone(way.router), UPLINK, source=address)
+        # What the guest begins from that port: as none of those that lead there, since an answer could come back to none.
+        back = *sent, ct_nat(zone(way.router), UPLINK, source=speaks_as(net, floating.router_id) or address)
         yield flow(SNAT, EXACT + 1, match(leaves, source == inner[0]), *back)
         yield flow(SNAT, EXACT + 3, match(leaves, FRAGMENT, ETH_SRC == label(number, outer[0])), *back)
         yield said._replace(data={**said.data, "label": label(number, outer[0])})
