@@ -147,3 +147,12 @@ def test_the_agent_knows_in_whose_name_it_speaks() -> None:
     said = {key[1]: entry.data for key, (_, entry) in book.items() if key[0] == "router"}
     assert said["r-blue-blue4"] == {"network": 7, "mac": "fa:16:3e:00:01:01", "addresses": ["10.0.0.1/24"], "next_hops": []}
     assert said["r-outside"]["addresses"] == ["203.0.113.20/24"] and said["r-outside"]["next_hops"] == ["203.0.113.1"]
+
+
+def test_a_forwarded_port_is_measured_again_only_where_another_leads_to_less() -> None:
+    less = routed.STATES["a floating IP with forwardings to blue, and to green, which takes less"]
+    alike = tuple(row for row in less if row[:2] != ("network", "green"))
+    mixed, usual = ([line for line in flows(showing(*states)) if "resubmit(,entry)" in line] for states in (
+        (less,), (routed.GREEN, alike)))
+    assert len(mixed) == 3 and all("check_pkt_larger(1464)" in line for line in mixed), "a flow for each block that leads to blue"
+    assert not usual
