@@ -1,6 +1,5 @@
 """Rules of security groups in-process: what each may say, whole sets of them in one call."""
 
-import time
 from typing import Any
 
 import pytest
@@ -181,9 +180,6 @@ def test_350_rules_in_one_call(api: Api) -> None:
             tx.insert(nouns["quota"](project_id="demo", resource="security_group_rule", limit=-1))
     group = api.make("security_group")["id"]
     rules = [{**WEB, "port_range_max": 80 + n, "remote_ip_prefix": f"10.0.{n % 256}.0/24"} for n in range(350)]
-    started = time.perf_counter()
     assert len(replace(api, group, rules).json["security_group_rules"]) == 350
-    took = time.perf_counter() - started
-    assert took < 2, took  # the figure that counts is the bench's: this machine may be busy
     [shown] = api("GET", f"/security-groups?id={group}").json["security_groups"]
     assert len(shown["security_group_rules"]) == 350
