@@ -60,6 +60,7 @@ class Field:
     wire: str = ""
     ref: str | None = None
     own: bool = False
+    shown: str = "shared"
     part: str = ""
     ondelete: str = "restrict"
     check: Callable[[Any], Any] | None = None
@@ -129,17 +130,17 @@ def _column_type(field: Field) -> Any:
 
 def field(
     default: Any = UNSET, *, required: bool = False, post: bool = True, put: bool = False,
-    wire: str = "", ref: str | None = None, own: bool = False, part: str = "", ondelete: str = "restrict",
-    check: Callable[[Any], Any] | None = None, observed: bool = False, inert: bool = False, secret: bool = False,
-    admin: bool = False, hidden: bool = False, internal: bool = False, passing: bool = False, chosen: bool = False,
-    unique: bool = False, index: bool = False, length: int = 255,
+    wire: str = "", ref: str | None = None, own: bool = False, shown: str = "shared", part: str = "",
+    ondelete: str = "restrict", check: Callable[[Any], Any] | None = None, observed: bool = False, inert: bool = False,
+    secret: bool = False, admin: bool = False, hidden: bool = False, internal: bool = False, passing: bool = False,
+    chosen: bool = False, unique: bool = False, index: bool = False, length: int = 255,
 ) -> Any:
     """Declare an attribute.
 
     `required` at creation; `post` and `put`: may be given when creating, changing. `wire`: its name on the wire where
     that is no identifier (`binding:host_id`). `ref`: the kind it points to (a foreign key; `ondelete` is `restrict`,
     `cascade`, or `clear`, where `cleared` says what is left; of a list, each item is one); `own`: the caller must own what
-    it points to, not only see it. `part`: it
+    it points to, not only see it; `shown`: as which of its `visible_if` others have to be shown it, to point to it. `part`: it
     is a part of what it points to, which shows it, counts its changes as its own, and has all its parts replaced under
     this word (`/security-groups/ID/rules`). `check`: takes the value, gives the
     one to keep or raises ValueError with a sentence. `observed`: a fact from below; never given by a person, bumps no
@@ -149,7 +150,7 @@ def field(
     `chosen`: where a body leaves it out, `before_create` finds UNSET, whatever the default, and chooses. `length` in characters.
     """
     return Field(
-        default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, part=part,
+        default=default, required=required, post=post, put=put, wire=wire, ref=ref, own=own, shown=shown, part=part,
         ondelete=ondelete, check=check,
         observed=observed, inert=inert, secret=secret, admin=admin, hidden=hidden, internal=internal,
         passing=passing, chosen=chosen, unique=unique, index=index, length=length,

@@ -53,15 +53,15 @@ def granted(tx: Tx, noun: type[Resource], ids: Iterable[str], context: Context, 
 
 
 def dependent(tx: Tx, record: Any, held: Any) -> set[str]:
-    """The projects that would no longer see a record that they use, if this grant ended."""
+    """The projects that would no longer see a record as what they use it for, if this grant ended."""
     target = held.target_project_id
-    others = {g.target_project_id for g in tx.where(record.visible_by, object_type=record.kind, object_id=record.id)
-              if g.id != held.id}
+    alike = tx.where(record.visible_by, object_type=record.kind, object_id=record.id, action=held.action)
+    others = {g.target_project_id for g in alike if g.id != held.id}
     if EVERYBODY in others:
         return set()
     users: set[str] = set()
     for noun, f in pointing_at(record.kind):
-        if "project_id" in noun.fields:
+        if "project_id" in noun.fields and grant(f.shown) == held.action:
             of_it = sa.select(noun.table.c.project_id).distinct().where(equals(noun, f.name, record.id))
             users.update(project for project in tx.connection.scalars(of_it) if project)
     return (users if target == EVERYBODY else users & {target}) - others - {record.project_id}

@@ -9,6 +9,7 @@ from controller.qos import may_leave
 from unryu.checks import between, one_of
 from unryu.errors import BadRequest, Conflict, NotFound
 from unryu.resource import UNSET, Resource, field
+from unryu.scope import seen
 
 if TYPE_CHECKING:
     from unryu.auth import Context
@@ -30,7 +31,7 @@ def address4(value: str | None) -> str | None:
 
 
 class FloatingIP(Resource, kind="floatingip", service="network", quota=50, without=("name",)):
-    floating_network_id: str = field(ref="network", required=True, length=64)
+    floating_network_id: str = field(ref="network", shown="external", required=True, length=64)
     subnet_id: str | None = field(None, ref="subnet", passing=True)
     floating_ip_address: str = field(UNSET, admin=True, check=address4, length=15)
     floating_port_id: str = field("", ref="port", internal=True, unique=True, length=64)
@@ -46,7 +47,7 @@ class FloatingIP(Resource, kind="floatingip", service="network", quota=50, witho
     adds = {"qos_network_policy_id": str | None, "port_details": (DETAILS, None), "port_forwardings": [FORWARDED]}
 
     def before_create(self, tx: "Tx", context: "Context") -> Self:
-        network = tx.get("network", self.floating_network_id)
+        network = seen(tx, "network", self.floating_network_id, context, lock=True, shared=True)
         if not network.external_to(tx, context):
             raise BadRequest(f"Network {network.id} is not a valid external network.")
         port = self._port(tx, context)

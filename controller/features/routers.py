@@ -124,7 +124,7 @@ class Router(Resource, kind="router", service="network", quota=10):
         return bool(have or info)
 
     def _lead_out(self, tx: "Tx", context: "Context", info: GatewayInfo) -> None:
-        network = seen(tx, "network", info["network_id"], context)
+        network = seen(tx, "network", info["network_id"], context, lock=True, shared=True)  # who stops sharing it waits for us
         if not network.external_to(tx, context):
             raise BadRequest(f"Network {network.id} is not an external network.")
         subnets = tx.where("subnet", network_id=network.id)
@@ -216,6 +216,7 @@ class Router(Resource, kind="router", service="network", quota=10):
     def _join_by_subnet(self, tx: "Tx", context: "Context", subnet: Any) -> tuple[Any, list[Any]]:
         if not subnet.gateway_ip:
             raise BadRequest("Subnet for router interface must have a gateway IP.")
+        tx.lock("network", subnet.network_id, shared=True)  # who stops sharing it waits for us
         if not context.owns(subnet) and not tx.where("rbac_policy", object_type="network", object_id=subnet.network_id,
                                                      action=grant("shared"), target_project_id=context.project_id):
             raise BadRequest(f"Cannot add interface to router because subnet {subnet.id} is not owned by project making the "
@@ -367,7 +368,7 @@ class RouterGateway(Resource, kind="router_gateway", service="network", path=Non
 
     router_id: str = field(ref="router", unique=True, length=64)
     port_id: str = field(ref="port", unique=True, length=64)
-    network_id: str = field(ref="network", length=64)
+    network_id: str = field(ref="network", shown="external", length=64)
     qos_policy_id: str | None = field(None, ref="qos_policy", length=64)
     host: str = field("", observed=True)
     successor: str = field("", observed=True)

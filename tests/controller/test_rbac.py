@@ -1,19 +1,20 @@
 """RBAC policies: what is shared with whom, in both words, and until when."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.inprocess import ADMIN, ALT, Api, Json
+from tests.controller.test_routers import subnet
+from tests.inprocess import ADMIN, ALT, DEMO, Api, Json
 from unryu.db import Database
 
 SUBNET: Json = {"ip_version": 4, "cidr": "10.0.0.0/24"}
 
 
-def share(api: Api, kind: str, id: str, target: str, token: str = "") -> Json:
-    return api.make("rbac_policy", **({"token": token} if token else {}), object_type=kind, object_id=id,
-                    action="access_as_shared", target_tenant=target)
+def share(api: Api, kind: str, id: str, target: str, token: str = DEMO, action: str = "shared") -> Json:
+    return api.make("rbac_policy", token, object_type=kind, object_id=id, action=f"access_as_{action}", target_tenant=target)
 
 
 def policies(api: Api, id: str) -> list[str]:
@@ -21,7 +22,7 @@ def policies(api: Api, id: str) -> list[str]:
 
 
 def test_a_network_shared_with_one_project(api: Api, network: str) -> None:
-    subnet = api.make("subnet", network_id=network, **SUBNET)["id"]
+    id = api.make("subnet", network_id=network, **SUBNET)["id"]
     policy = share(api, "network", network, "alt")
     assert policy == {"id": policy["id"], "project_id": "demo", "tenant_id": "demo", "object_type": "network",
                       "object_id": network, "action": "access_as_shared", "target_tenant": "alt"}
@@ -30,7 +31,7 @@ def test_a_network_shared_with_one_project(api: Api, network: str) -> None:
     assert api("GET", f"/networks/{network}").json["network"]["shared"] is False
     for query, seen in (("", 1), ("?shared=true", 1), ("?shared=false", 0)):
         assert len(api("GET", f"/networks{query}", token=ALT).json["networks"]) == seen
-    assert [s["id"] for s in api("GET", "/subnets", token=ALT).json["subnets"]] == [subnet]
+    assert [s["id"] for s in api("GET", "/subnets", token=ALT).json["subnets"]] == [id]
     port = api.make("port", ALT, network_id=network)
     api.refused(404, "could not be found", "GET", f"/networks/{network}", token="eve:third:member")
     api.refused(403, "another project", "PUT", f"/networks/{network}", {"network": {"name": "mine"}}, token=ALT)
@@ -124,15 +125,36 @@ def test_only_its_owner_shares_a_thing(api: Api, network: str) -> None:
     api.refused(400, "cannot be given", "PUT", f"/rbac-policies/{policy['id']}", {"rbac_policy": {"object_id": "other"}})
 
 
-def test_a_port_made_while_the_grant_goes(database: Database) -> None:
-    """Either the port is there and the grant holds, or the grant is gone and the network was never found."""
+def test_who_leads_out_by_a_network_holds_what_lets_him(api: Api, network: str) -> None:
+    """And not what lets him have ports there; nor the other way round."""
+    subnet(api, network, "10.0.0.0/24")
+    shared, external = share(api, "network", network, "alt"), share(api, "network", network, "alt", ADMIN, "external")
+    router = api.make("router", ALT, external_gateway_info={"network_id": network})["id"]
+    api.refused(409, "alt use it", "DELETE", f"/rbac-policies/{external['id']}", token=ADMIN)
+    assert api("DELETE", f"/rbac-policies/{shared['id']}").status_code == 204
+    shared = share(api, "network", network, "alt")
+    api.make("port", ALT, network_id=network)
+    assert api("DELETE", f"/routers/{router}", token=ALT).status_code == 204
+    assert api("DELETE", f"/rbac-policies/{external['id']}", token=ADMIN).status_code == 204
+    api.refused(409, "alt use it", "DELETE", f"/rbac-policies/{shared['id']}")
+
+
+@pytest.mark.parametrize(("action", "use"), [
+    ("shared", lambda api, network, subnet, router: api("POST", "/ports", {"port": {"network_id": network}}, ALT)),
+    ("shared", lambda api, network, subnet, router: api("PUT", f"{router}/add_router_interface", {"subnet_id": subnet}, ALT)),
+    ("external", lambda api, network, subnet, router: api(
+        "PUT", router, {"router": {"external_gateway_info": {"network_id": network}}}, ALT)),
+    ("external", lambda api, network, subnet, router: api(
+        "POST", "/floatingips", {"floatingip": {"floating_network_id": network}}, ALT)),
+])
+def test_a_use_that_begins_while_the_grant_goes(database: Database, action: str, use: Callable[..., Any]) -> None:
+    """Either it is there and the grant holds, or the grant is gone and nothing was found that could be used."""
     api = Api(database)
-    outcomes = set()
-    for _ in range(10):  # as many policies as a project may have, if none of them goes
-        network = api.make("network")["id"]
-        policy = share(api, "network", network, "alt")["id"]
+    for number in range(10):  # as many policies as a project may have, if none of them goes
+        network, router = api.make("network")["id"], f"/routers/{api.make('router', ALT)['id']}"
+        inside = subnet(api, network, f"10.0.{number}.0/24")
+        policy = share(api, "network", network, "alt", ADMIN, action)["id"]
         with ThreadPoolExecutor(2) as pool:
-            made = pool.submit(lambda n=network: api("POST", "/ports", {"port": {"network_id": n}}, ALT))
-            gone = pool.submit(lambda p=policy: api("DELETE", f"/rbac-policies/{p}"))
-        outcomes.add((made.result().status_code, gone.result().status_code))
-    assert outcomes <= {(201, 409), (404, 204)}
+            made = pool.submit(use, api, network, inside, router)
+            gone = pool.submit(api, "DELETE", f"/rbac-policies/{policy}", None, ADMIN)
+        assert (made.result().status_code, gone.result().status_code) in {(200, 409), (201, 409), (400, 204), (404, 204)}
