@@ -14,6 +14,7 @@ from controller.flow import (
     ARP_REQUEST,
     ETH_SRC,
     IN_PORT,
+    IP_TTL,
     ND_NA,
     ND_NS,
     VLAN_TCI,
@@ -42,9 +43,11 @@ def inward(agent: Any, net: Net, here: Here) -> Iterator[Flow]:
         return
     came = *untag(NETWORK.of), load(FROM_WIRE, 1)
     yield flow(CLASSIFY, EXACT, match(IN_PORT == wire, TAGGED), *came, goto(L2))
-    for news in (ARP, ND_NA):
+    # With fewer hops left it was routed, and anybody anywhere may have said it (RFC 4861, 7.1).
+    near = IP_TTL == 255
+    for news in (ARP, ND_NA + near):
         yield flow(CLASSIFY, SPECIAL, match(IN_PORT == wire, TAGGED, news), *came, resubmit(HEARD), goto(L2))
-    for question in (ARP_REQUEST, ND_NS):
+    for question in (ARP_REQUEST, ND_NS + near):
         yield flow(CLASSIFY, OVERRIDE, match(IN_PORT == wire, TAGGED, question), *came, resubmit(HEARD), goto(LOCAL))
     yield flow(OVERLAY, OVERRIDE, match(FROM_WIRE == 1))
 

@@ -14,7 +14,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from controller.speaking import NEWER, spoken
-from tests.attackers.routed import OUTSIDE, OUTSIDE6, Scene, straight
+from tests.attackers.routed import OUTSIDE, OUTSIDE6, WEB6, Scene, straight
 from tests.attackers.scene import ALL
 from tests.attackers.test_routers import NOWHERE, NOWHERE6, TIMES, WORDS
 from tests.attackers.test_spoofing import ARPS
@@ -87,6 +87,17 @@ def test_no_next_hop_has_the_mac_of_a_group(routed: Scene) -> None:
     routed.serves()
     for host in ("h1", "h2"):
         assert "0x333300000005" not in routed.cloud.ofctl(host, "dump-flows", "br-int", "table=102")
+
+
+def test_who_is_far_away_says_nothing_of_neighbours(routed: Scene) -> None:
+    """By an advertisement that was routed, anybody anywhere could cut a router off (RFC 4861, 7.1.2)."""
+    routed.serves()
+    to, lie = Ether(src=routed.outsider.mac, dst=routed.macs["outside", 6]), "02:00:00:00:66:66"
+    said = ICMPv6ND_NA(tgt=OUTSIDE6, R=1, S=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=lie)
+    routed.outsider.send([to / IPv6(src=WEB6, dst=routed.own[6], hlim=hops) / said for hops in (1, 63, 254)])
+    routed.serves()
+    for host in ("h1", "h2"):
+        assert "0x200000006666" not in routed.cloud.ofctl(host, "dump-flows", "br-int", "table=102")
 
 
 def announced(s: Scene, words: list[str], by: str) -> list[Packet]:
