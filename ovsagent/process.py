@@ -13,7 +13,7 @@ from typing import Any
 from ovsagent import bridges, door, links, mappings, report
 from ovsagent.answers.announcing import Announcer
 from ovsagent.answers.book import Book
-from ovsagent.answers.counts import counted
+from ovsagent.answers.counts import counted, turned_away
 from ovsagent.answers.desk import Desk
 from ovsagent.answers.listener import Listener
 from ovsagent.answers.routers import Routers
@@ -185,6 +185,7 @@ class Agent:
             **{f"routers_{kind}_total": number for kind, number in self.routers.answered.items()},
             "announcements_total": self.announcer.announced, "streams_provoked_total": self.streams.provoked,
             "routers_refused_total": self.routers.refused, "next_hops_asked_total": self.routers.next_hops.asked,
+            "snat_refused_total": turned_away(Path(self.settings["ovsdb"]).parent),
             "book_revision": self.book.revision, "book_mendings_total": self.book.mended,
             "report_taken": self.reporter.taken, "connections_refused_total": self.door.refusals.count,
             "certificate_renewal_failures": self.renewal.failures,

@@ -1,19 +1,24 @@
 """The shared way out with packets, and what becomes of it when its host is gone, or only out of the controllers' sight."""
 
 import os
+import re
 import signal
 import socket
+import struct
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Any
 
 import pytest
 
 from bench.streams import Session, Streams
+from ovsagent.links import inside
 from tests.clouds import eventually
 from tests.outside.test_floating_ips import refused
-from tests.outside.world import ROUTER, ROUTER6, SILENCE, WEB, WEB6, Echo, Someone, Wire, World, asked, streamed
+from tests.outside.world import FOUR, ROUTER, ROUTER6, SILENCE, WEB, WEB6, Echo, Someone, Wire, World, asked, streamed
+from topology import api
+from topology.cloud import Cloud
 
 pytestmark = pytest.mark.system
 STREAMS = 5  # of each kind
@@ -137,3 +142,98 @@ def test_streams_of_each_kind_live_through_the_end_of_their_gateway(world: World
                 os.kill(pid, signal.SIGCONT)
     assert back or world.gateway() not in ("", old)
     assert world.settled()
+
+
+def test_guests_with_the_same_source_port_are_told_apart(world: World) -> None:
+    """Who comes first keeps it."""
+    with ExitStack() as held:
+        far = held.enter_context(closing(world.internet.socket(socket.SOCK_DGRAM)))
+        far.bind(("", 5008))
+        came = []
+        for name in "bcd":
+            line = held.enter_context(closing(world.guests[name].socket(socket.SOCK_DGRAM)))
+            line.bind(("", 7777))
+            line.sendto(name.encode(), (ROUTER, 5008))
+            came.append((line, *far.recvfrom(10)))
+        assert came[0][2] == (world.own[0], 7777)
+        assert [said for _, said, _ in came] == [b"b", b"c", b"d"] and len({peer for *_, peer in came}) == 3
+        for line, said, peer in came:
+            far.sendto(said, peer)
+            assert line.recv(10) == said
+        with Echo(world.internet, 5009):
+            for name in "bcd":
+                line = held.enter_context(closing(world.guests[name].socket(socket.SOCK_STREAM)))
+                line.bind(("", 7777))
+                line.connect((ROUTER, 5009))
+                line.sendall(name.encode())
+                assert line.recv(10) == name.encode()
+
+
+LOW = range(600, 1024)
+"""Ports that Open vSwitch 3.1 gives to who comes from one of them: few enough to take them all."""
+
+
+def test_without_a_port_left_new_connections_wait_and_the_others_go_on(world: World) -> None:
+    """What finds none is counted, and never leaves as it is. (docs/operate.md)"""
+    gateway, shared = world.gateway(), world.own[0]
+    with ExitStack() as held:
+        far, other, first, many, late = (held.enter_context(closing(line)) for line in (
+            *(world.internet.socket(socket.SOCK_DGRAM) for _ in range(2)), world.guests["b"].socket(socket.SOCK_DGRAM),
+            raw(world.guests["b"]), raw(world.guests["c"])))
+        far.bind(("", 5010))
+        other.bind(("", 5012))
+        first.bind(("", LOW[0]))
+        first.sendto(b"first", (ROUTER, 5010))
+        assert far.recvfrom(10) == (b"first", (shared, LOW[0]))
+        taken = {LOW[0]}
+
+        def all_taken() -> bool:
+            send(many, 5010, set(LOW) - taken)
+            taken.update(heard(far))
+            return taken == set(LOW)
+
+        assert eventually(all_taken)
+        before = turned_away(world, gateway)
+        send(many, 5010, set(LOW))  # so that none has ended
+        heard(far)
+        wire = held.enter_context(closing(Wire.line(world.internet.namespace, "br0")))
+        send(late, 5010, set(LOW[:40]))
+        assert eventually(lambda: turned_away(world, gateway) >= before + 40)
+        assert not heard(far)
+        far.sendto(b"more", (shared, LOW[0]))
+        assert first.recv(10) == b"more"
+        send(late, 5012, set(LOW[:40]))
+        assert eventually(lambda: heard(other)), "to another port there are as many again"
+        sources = set[bytes]()
+        wire.setblocking(False)
+        with suppress(BlockingIOError):
+            while frame := wire.recv(2000):
+                sources |= {frame[26:30]} if frame[12:14] == FOUR and frame[23] == socket.IPPROTO_UDP else set()
+        assert socket.inet_aton(shared) in sources and socket.inet_aton(world.guests["c"].four) not in sources
+
+
+def raw(guest: Someone) -> socket.socket:
+    with inside(guest.namespace):
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+
+
+def send(line: socket.socket, port: int, sources: set[int]) -> None:
+    """A datagram of no bytes from each, as slowly as a switch takes them."""
+    for own in sorted(sources):
+        line.sendto(struct.pack(">HHHH", own, port, 8, 0), (ROUTER, 0))
+        time.sleep(0.001)
+
+
+def heard(far: socket.socket) -> set[int]:
+    """From which ports, until a moment passes without one."""
+    found = set[int]()
+    far.settimeout(0.5)
+    with suppress(TimeoutError):
+        while True:
+            found.add(far.recvfrom(10)[1][1])
+    return found
+
+
+def turned_away(world: World, host: str) -> int:
+    figures = str(api.agent(Cloud(world.cloud.state).host(host), "GET", "/metrics"))
+    return int(float(re.findall(r"^unryu_agent_snat_refused_total (\S+)$", figures, re.MULTILINE)[0]))

@@ -245,11 +245,11 @@ class Wire:
         self.six = socket.inet_pton(socket.AF_INET6, six) if six else b""
         self.heard: dict[str, list[tuple[float, bytes]]] = {host: [] for host in hosts}
         self.over = threading.Event()
-        self.lines = {host: self._line(world.cloud.namespace(host), "eth1") for host in hosts}
-        self.asker = self._line(world.internet.namespace, "br0")
+        self.lines = {host: self.line(world.cloud.namespace(host), "eth1") for host in hosts}
+        self.asker = self.line(world.internet.namespace, "br0")
 
     @staticmethod
-    def _line(namespace: str, device: str) -> socket.socket:
+    def line(namespace: str, device: str) -> socket.socket:
         with inside(namespace):
             line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         line.bind((device, 3))
