@@ -120,8 +120,10 @@ class Gateways(threading.Thread):
         if host != row.host:
             log.info("another host has a router's port", router=row.router_id, port=row.port_id, host=host or "none",
                      before=row.host or "none")
+        subject = row.kind, row.id
         with self._condition:
-            self._wanted[row.kind, row.id] = row.generation, host, successor, anew
+            *_, anew_before = self._wanted.get(subject, (False,))  # not yet written, and true for all that
+            self._wanted[subject] = row.generation, host, successor, anew or anew_before
             self._condition.notify()
 
     def stop(self) -> None:

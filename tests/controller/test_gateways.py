@@ -129,6 +129,16 @@ def test_a_switch_that_begins_anew_counts_as_a_move() -> None:
         assert (database.held.host, database.held.successor, database.held.generation) == ("h1", "h2", generation)
 
 
+def test_it_counts_as_one_whoever_would_be_next(picture: Picture) -> None:
+    database: Any = Rows(row("h1", "h2", generation=3))
+    gateways = Gateways(database, lambda router: True, lambda: None)
+    gateways.came("h1")
+    gateways.emptied("h1", [database.held])
+    gateways.look(picture, [database.held])
+    gateways._store(gateways._wanted)
+    assert (database.held.host, database.held.successor, database.held.generation) == ("h1", "", 4)
+
+
 def test_another_controllers_routers_are_left_to_it(picture: Picture) -> None:
     gateways = Gateways(Rows(row()), lambda router: False, lambda: None)  # type: ignore[arg-type]
     gateways.came("h1")
