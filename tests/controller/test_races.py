@@ -43,7 +43,7 @@ class Writer:
         self.deleted: set[str] = set()
         self.unsure: set[str] = set()
         """Ports whose delete was never answered."""
-        self.renamed = self.unanswered = 0
+        self.renamed = self.answered = self.unanswered = 0
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and body; 0 where the connection was lost, and with it the answer."""
@@ -53,6 +53,7 @@ class Writer:
             self.line.request(method, f"/network/v2.0{path}", json.dumps(body) if body else None, self.headers)
             answer = self.line.getresponse()
             said = answer.read()
+            self.answered += 1
             return answer.status, json.loads(said) if said else None
         except (ConnectionError, http.client.HTTPException):
             self.line = None
@@ -136,7 +137,7 @@ def test_races(url: str, tmp_path: Path) -> None:
 
         ended = threading.Event()
         killed: list[int] = []
-        killer = threading.Thread(target=kill_workers, args=(api, ended, killed))
+        killer = threading.Thread(target=kill_workers, args=(api, writers, ended, killed))
         killer.start()
         try:
             at_once(*(lambda w=writer: w.run(CALLS // WRITERS) for writer in writers))
@@ -164,11 +165,14 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
         return [done.result() for done in [pool.submit(call) for call in calls]]
 
 
-def kill_workers(api: RunningApi, ended: threading.Event, killed: list[int]) -> None:
-    """Now and then one of the two, in the middle of whatever it does."""
+def kill_workers(api: RunningApi, writers: list[Writer], ended: threading.Event, killed: list[int]) -> None:
+    """Now and then one of the two, in the middle of whatever it does; not before as many have been answered since as ask at once.
+    (Where workers need seconds to begin, nobody would be answered any more.)"""
+    before = 0
     while not ended.wait(random.uniform(0.1, 0.5)):
         children = Path(f"/proc/{api.process.pid}/task/{api.process.pid}/children").read_text().split()
-        if len(children) > 1:
+        if len(children) > 1 and (answered := sum(writer.answered for writer in writers)) >= before + WRITERS:
+            before = answered
             killed.append(int(random.choice(children)))
             os.kill(killed[-1], signal.SIGKILL)
 
