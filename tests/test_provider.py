@@ -269,3 +269,4 @@ def test_as_an_administrator_types_it(bed: Bed) -> None:
     assert (made["provider:network_type"], made["provider:segmentation_id"], made["router:external"]) == ("vlan", 7, True)
     seen = {network.name for network in bed.cloud.connect().network.networks(is_router_external=True)}
     assert {"internet", "wire-typed"} <= seen, "by a tenant"
+    assert all(agent.configuration["missing_wires"] == [] for agent in bed.admin.agents())
