@@ -80,7 +80,9 @@ def rate(namespaces: list[str], where: tuple[Any, ...], size: int) -> float:
         ears.register(line, selectors.EVENT_READ, line)
         line.sendall(QUESTION)
     while left:
-        for key, _ in ears.select(5):
+        if not (answered := ears.select(5)):
+            raise TimeoutError("nobody is answered any more")
+        for key, _ in answered:
             line = key.data
             before = left[line]
             left[line] -= heard(line)
