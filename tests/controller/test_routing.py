@@ -138,7 +138,8 @@ def test_both_sides_of_the_door_say_the_same() -> None:
 
     for word in ("EXPIRED", "NO_ROUTE", "NOT_SERVED", "NEXT_HOP"):
         assert getattr(pipeline, word) == getattr(routers, word)
-    assert pipeline.NEXT_HOPS.number == counts.TABLE and pipeline.NETWORK.mask == counts.NUMBER << pipeline.NETWORK.first
+    assert (pipeline.NEXT_HOPS.number, pipeline.UPLINK.number) == (counts.NEXT_HOPS, counts.UPLINK)
+    assert pipeline.NETWORK.mask == counts.NUMBER << pipeline.NETWORK.first
     assert {r.of.name for r in (pipeline.NETWORK, pipeline.ADDRESS)} == {f"reg{counts.NETWORK}", f"xxreg{counts.ADDRESS[0] // 4}"}
 
 
