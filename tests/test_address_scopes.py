@@ -183,10 +183,18 @@ def test_without_snat_who_is_in_another_scope_stays_inside(scene: Scene) -> None
         scene.admin.update_router(scene.router, external_gateway_info=info)
         assert scene.cloud.settled()
 
+    far, near, out = (scene.guests[name] for name in ("far", "next", "outside"))
+    floating = scene.demo.create_ip(floating_network_id=scene.networks["outside"])
     snat(False)
     try:
         assert scene.reach(WITHIN, 4)
+        scene.demo.update_ip(floating, port_id=far.port)
+        assert scene.cloud.settled()
+        for one in (near, out):     # but a floating IP leads out, and in
+            assert asked(one, far, floating.floating_ip_address) == one.four
+        assert asked(far, out, out.four) == floating.floating_ip_address
     finally:
+        scene.demo.delete_ip(floating.id)
         snat(True)
 
 
