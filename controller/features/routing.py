@@ -187,8 +187,8 @@ def _way(net: Net, here: Here, router_id: str, one: Interface, prefix: str, *wor
                    resubmit(ROUTE))
         yield flow(ROUTE, priority, match(asked, MEASURED == 1, TOO_LARGE == 1), *to_the_door(one.mtu))
         asked += (MEASURED == 1) + (TOO_LARGE == 0)
-        if network.version == 4:
-            words = load(CUT, 0), *words
+    if network.version == 4:    # cut for this way: the next router on this host may have to cut again, all the pieces or none
+        words = load(CUT, 0), *words
     yield flow(ROUTE, priority, match(asked), *words)
 
 

@@ -43,17 +43,17 @@ table=route, priority=202,icmp,reg6=0x3/0xffff,nw_dst=10.1.0.1,icmp_type=8
         load:0x40->NXM_NX_IP_TTL[],move:NXM_OF_ETH_SRC[]->OXM_OF_PKT_REG2[0..47],move:NXM_OF_ETH_DST[]->NXM_OF_ETH_SRC[],
         move:OXM_OF_PKT_REG2[0..47]->NXM_OF_ETH_DST[],resubmit(,l2)
 table=route, priority=26,ip,reg6=0x3/0xffff,nw_dst=10.9.0.0/16
-    actions=load:0x9->NXM_NX_REG0[0..14],set_field:fa:16:3e:00:01:02->eth_src,dec_ttl,load:0->NXM_NX_REG0[24],
-        load:0xffff->NXM_NX_XXREG3[32..63],load:0xa01000f->NXM_NX_XXREG3[0..31],load:0->NXM_NX_REG0[20],resubmit(,whose),
-        goto_table:neighbour
+    actions=load:0->NXM_NX_REG0[27],load:0x9->NXM_NX_REG0[0..14],set_field:fa:16:3e:00:01:02->eth_src,dec_ttl,
+        load:0->NXM_NX_REG0[24],load:0xffff->NXM_NX_XXREG3[32..63],load:0xa01000f->NXM_NX_XXREG3[0..31],
+        load:0->NXM_NX_REG0[20],resubmit(,whose),goto_table:neighbour
 table=route, priority=34,ip,reg6=0x3/0xffff,nw_dst=10.0.0.0/24
-    actions=load:0x7->NXM_NX_REG0[0..14],set_field:fa:16:3e:00:01:01->eth_src,dec_ttl,load:0->NXM_NX_REG0[24],
-        load:0xffff->NXM_NX_XXREG3[32..63],move:NXM_OF_IP_DST[]->NXM_NX_XXREG3[0..31],load:0->NXM_NX_REG0[20],
-        resubmit(,whose),goto_table:neighbour
+    actions=load:0->NXM_NX_REG0[27],load:0x7->NXM_NX_REG0[0..14],set_field:fa:16:3e:00:01:01->eth_src,dec_ttl,
+        load:0->NXM_NX_REG0[24],load:0xffff->NXM_NX_XXREG3[32..63],move:NXM_OF_IP_DST[]->NXM_NX_XXREG3[0..31],
+        load:0->NXM_NX_REG0[20],resubmit(,whose),goto_table:neighbour
 table=route, priority=34,ip,reg6=0x3/0xffff,nw_dst=10.1.0.0/24
-    actions=load:0x9->NXM_NX_REG0[0..14],set_field:fa:16:3e:00:01:02->eth_src,dec_ttl,load:0->NXM_NX_REG0[24],
-        load:0xffff->NXM_NX_XXREG3[32..63],move:NXM_OF_IP_DST[]->NXM_NX_XXREG3[0..31],load:0->NXM_NX_REG0[20],
-        resubmit(,whose),goto_table:neighbour
+    actions=load:0->NXM_NX_REG0[27],load:0x9->NXM_NX_REG0[0..14],set_field:fa:16:3e:00:01:02->eth_src,dec_ttl,
+        load:0->NXM_NX_REG0[24],load:0xffff->NXM_NX_XXREG3[32..63],move:NXM_OF_IP_DST[]->NXM_NX_XXREG3[0..31],
+        load:0->NXM_NX_REG0[20],resubmit(,whose),goto_table:neighbour
 """
 
 

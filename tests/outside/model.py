@@ -219,9 +219,9 @@ class Model:
         if there.at in self.of.routers:
             return self._of_router(there, packet, answered if turned else None)
         target = self.of.guests.get(there.at)
-        # Where the way to that address leads to somebody else, it is as much his.
+        # Where the way to that address leads to somebody else, it is as much his; where it leads outside, nobody's.
         may = self._judged(target, "ingress", flight.source, packet._replace(port=flight.port),
-                           "" if there.abroad or back.at != probe.source else probe.source)
+                           "" if there.abroad or back.abroad or back.at != probe.source else probe.source)
         if may is not True or flight.source == flight.target:  # (nobody believes what says to come from himself)
             return NOTHING if may is False else UNSAID
         heard = turned and self._let_in(there, {address for hop in there.hops for address in hop.speaks})
