@@ -78,6 +78,7 @@ def wire(switch: OvsHost, connection: Connection, *, secured: bool) -> None:
     flows = Engine(picture, catalogue.values()).wanted["h1"]["br-int"].values()
     switch.ofctl("del-flows", "br-int")
     assert not push(connection, list(flows), [])
+    switch.appctl("revalidator/purge")  # what was cached while there were no flows would drop the first packet
 
 
 def came(switch: OvsHost) -> Counter[int]:
