@@ -3,7 +3,7 @@
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -48,6 +48,18 @@ def test_they_lead_to_guests_on_several_hosts(world: World, address: str) -> Non
     assert asked(d, internet, ROUTER) == world.own[0], "what is not forwarded leaves as ever"
 
 
+@contextmanager
+def begun(guest: Someone, own: int, other: Someone, size: int) -> Iterator[tuple[socket.socket, socket.socket, Any]]:
+    """A datagram that a guest sends out from its port: both ends, and from whom it came there."""
+    with closing(guest.socket(socket.SOCK_DGRAM)) as near, closing(other.socket(socket.SOCK_DGRAM)) as far:
+        near.bind(("", own))
+        far.bind(("", 5006))
+        near.sendto(bytes(size), (ROUTER, 5006))
+        said, peer = far.recvfrom(65535)
+        assert said == bytes(size)
+        yield near, far, peer
+
+
 def test_datagrams_in_pieces_go_both_ways(world: World, address: str) -> None:
     """Also the first of all, and when the guest begins; and what is not forwarded leaves under the router's address."""
     c, d, internet = world.guests["c"], world.guests["d"], world.internet
@@ -57,27 +69,19 @@ def test_datagrams_in_pieces_go_both_ways(world: World, address: str) -> None:
         assert asked(d, internet, ROUTER, size) == asked(c, internet, ROUTER, size) == world.own[0]
     assert asked(world.guests["a"], d, address, 3000, 6001, 7001) == world.own[0]
     for size in (3000, 10):
-        with closing(d.socket(socket.SOCK_DGRAM)) as guest, closing(internet.socket(socket.SOCK_DGRAM)) as far:
-            guest.bind(("", 7006))
-            far.bind(("", 5006))
-            guest.sendto(bytes(size), (ROUTER, 5006))
-            said, peer = far.recvfrom(65535)
-            assert said == bytes(size) and peer == (address, 6006)
+        with begun(d, 7006, internet, size) as (_, _, peer):
+            assert peer == (address, 6006)
 
 
 def test_what_a_guest_begins_from_a_port_that_several_lead_to_is_answered(world: World, address: str) -> None:
     """It leaves under the router's address, as what is not forwarded; who came by one of them is answered by that one."""
     c, internet = world.guests["c"], world.internet
     for size in (10, 3000):
-        with closing(c.socket(socket.SOCK_DGRAM)) as guest, closing(internet.socket(socket.SOCK_DGRAM)) as far:
-            guest.bind(("", 53))
-            far.bind(("", 5007))
-            guest.sendto(bytes(size), (ROUTER, 5007))
-            said, peer = far.recvfrom(65535)
-            assert said == bytes(size) and peer[0] == world.own[0]
-            far.sendto(said, peer)
-            assert guest.recvfrom(65535) == (said, (ROUTER, 5007))
-            far.sendto(said, (address, 9001))
+        with begun(c, 53, internet, size) as (guest, far, peer):
+            assert peer[0] == world.own[0]
+            far.sendto(bytes(size), peer)
+            assert guest.recvfrom(65535) == (bytes(size), (ROUTER, far.getsockname()[1]))
+            far.sendto(bytes(size), (address, 9001))
             assert guest.recvfrom(65535)[1][0] == ROUTER
 
 
